@@ -1,0 +1,26 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A configuration given on the command line replaces the demo's; it never inherits from it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/verify.smk"
+include: "rules/report.smk"
+
+
+onstart:
+    check_inputs()
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.input,

@@ -1,0 +1,103 @@
+"""What all rules share: the checked configuration, names of files, and what a rule's products depend on."""
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from dl4ds_core.config import BASELINES, SPLITS, digest, model_settings
+from dl4ds_core.config import parse as parse_config  # Snakemake has a `parse` of its own
+from dl4ds_core.errors import DownscalingError
+from dl4ds_core.identity import code_digest
+from dl4ds_core.sources import download_target, local_copy, part_names, source_paths
+
+
+def explained(function, *arguments):
+    """Call a function of the library; its errors end Snakemake with their message alone."""
+    try:
+        return function(*arguments)
+    except DownscalingError as error:
+        raise WorkflowError(str(error)) from None
+
+
+ORIGIN = str(workflow.overwrite_configfiles[-1] if workflow.overwrite_configfiles else "config/config.yaml")
+CONFIG = explained(parse_config, config, ORIGIN)
+# As given, without what never changes the science: a parameter of the rules that need all of it.
+GIVEN = {key: value for key, value in config.items() if key != "execution"}
+SETTINGS = {name: model_settings(CONFIG, name) for name in CONFIG.models}
+RESULTS = f"{CONFIG.execution.results}/{CONFIG.experiment}"
+DATA = f"{RESULTS}/data"
+LOGS = f"logs/{CONFIG.experiment}"
+BENCHMARKS = f"benchmarks/{CONFIG.experiment}"
+SCRIPTS = Path(workflow.basedir) / "scripts"
+PATHS = {name: explained(source_paths, name, source) for name, source in CONFIG.sources.items()}
+PARTS = {name: part_names(PATHS[entry.source]) for name, entry in CONFIG.data.predictands.items()}
+STATIC = f"{DATA}/static.nc" if CONFIG.data.static else []
+DOWNLOADS = {
+    download_target(name, item.url): item
+    for name, source in CONFIG.sources.items()
+    for item in source.downloads
+    if local_copy(item.local) is None
+}
+RUNS = [(model, seed) for model in CONFIG.models for seed in CONFIG.seeds]
+RUNS += [(baseline, 0) for baseline in CONFIG.verification.baselines]
+
+
+wildcard_constraints:
+    predictand="|".join(CONFIG.data.predictands),
+    field="|".join(CONFIG.data.static) or "none",
+    part="[A-Za-z0-9_-]+",
+    split="|".join(SPLITS),
+    baseline="|".join(BASELINES),
+    seed=r"\d+",
+
+
+def code(script):
+    """Return the hash of the code behind a script: a parameter of its rule, so that changed code reruns it."""
+    return code_digest(SCRIPTS / f"{script}.py")
+
+
+def plain(section):
+    """Return a section of the configuration as plain values, for use as a parameter."""
+    return section.model_dump(mode="json", by_alias=True) if section is not None else None
+
+
+def about(*sections):
+    """Return what the global attributes of a product say of the experiment."""
+    sources = [source.citation for source in CONFIG.sources.values() if source.citation]
+    return {
+        "title": CONFIG.title or CONFIG.experiment,
+        "experiment": CONFIG.experiment,
+        "source": "; ".join(sources) or ", ".join(CONFIG.sources),
+        "references": "González (2023), doi:10.1017/eds.2022.37",
+        "config_digest": digest([plain(section) for section in sections]),
+    }
+
+
+def scalers_of(model):
+    """Return the file of a model's scalers: the default ones, or its own where it overrides `normalization`."""
+    return f"{DATA}/scalers/{SETTINGS[model].scalers}.nc"
+
+
+def normalization_of(scalers):
+    """Return the methods by field that a file of scalers is fitted with."""
+    model = next(name for name, settings in SETTINGS.items() if settings.scalers == scalers)
+    return {field: plain(entry) for field, entry in SETTINGS[model].normalization.items()}
+
+
+def regridded(grid):
+    """Return the regridded files of a grid, by predictand."""
+    return {
+        name: [f"{DATA}/regridded/{grid}/{name}/{part}.nc" for part in parts] for name, parts in PARTS.items()
+    }
+
+
+def run_files(pattern, runs=RUNS):
+    """Return a file of each model and seed; ``pattern`` is relative to the run's folder."""
+    return [f"{RESULTS}/{model}/seed{seed}/{pattern}" for model, seed in runs]
+
+
+def check_inputs():
+    """Look at all inputs before the first job: what is wrong ends the run before anything is queued."""
+    from dl4ds_core.check import inspect
+
+    explained(inspect, CONFIG)

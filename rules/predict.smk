@@ -1,0 +1,66 @@
+"""Predictions over the validation and test periods, by networks and by baselines."""
+
+
+rule predict_network:
+    input:
+        model=f"{RESULTS}/{{model}}/seed{{seed}}/model.keras",
+        scalers=f"{RESULTS}/{{model}}/seed{{seed}}/scalers.nc",
+        validation=f"{DATA}/samples/validation/coarse.nc",
+        test=f"{DATA}/samples/test/coarse.nc",
+        fine=f"{DATA}/samples/train/fine.nc",
+        static=STATIC,
+    output:
+        validation=f"{RESULTS}/{{model}}/seed{{seed}}/prediction-validation.nc",
+        test=f"{RESULTS}/{{model}}/seed{{seed}}/prediction.nc",
+    log:
+        f"{LOGS}/predict/{{model}}-seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/predict/{{model}}-seed{{seed}}.tsv"
+    wildcard_constraints:
+        model="|".join(CONFIG.models),
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code("predict"),
+        about=lambda wildcards: about(CONFIG.data, CONFIG.split, SETTINGS[wildcards.model]),
+    message:
+        "Predicting with {wildcards.model}, seed {wildcards.seed}"
+    conda:
+        "../envs/train.yaml"
+    script:
+        "../scripts/predict.py"
+
+
+rule predict_baseline:
+    input:
+        fine=f"{DATA}/samples/train/fine.nc",
+        coarse=f"{DATA}/samples/train/coarse.nc",
+        validation=f"{DATA}/samples/validation/coarse.nc",
+        test=f"{DATA}/samples/test/coarse.nc",
+    output:
+        validation=f"{RESULTS}/{{baseline}}/seed0/prediction-validation.nc",
+        test=f"{RESULTS}/{{baseline}}/seed0/prediction.nc",
+    log:
+        f"{LOGS}/predict/{{baseline}}.log",
+    benchmark:
+        f"{BENCHMARKS}/predict/{{baseline}}.tsv"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        code=code("baseline"),
+        scale=CONFIG.data.scale,
+        about=about(CONFIG.data, CONFIG.split),
+    message:
+        "Fitting and applying the baseline {wildcards.baseline}"
+    conda:
+        "../envs/verify.yaml"
+    script:
+        "../scripts/baseline.py"
+
+
+rule predict:
+    localrule: True
+    input:
+        run_files("prediction.nc"),

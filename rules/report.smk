@@ -1,0 +1,197 @@
+"""Figures, provenance, the report and the archive."""
+
+TEMPLATES = Path(workflow.basedir) / "workflow/report"
+PREDICTANDS = list(CONFIG.data.predictands)
+TRAINED = [run for run in RUNS if run[1]]
+MAPS = [
+    f"figures/{kind}-{name}.png" for name in PREDICTANDS for kind in ("maps-largest-error", "maps-random", "scores")
+]
+RANKINGS = [f"{RESULTS}/verification/ranking-{name}.png" for name in PREDICTANDS]
+STAGES = {
+    "download": "regrid",
+    "coarsen": "regrid",
+    "remap": "regrid",
+    "split": "prepare",
+    "scalers": "prepare",
+    "fit": "train",
+    "score": "verify",
+    "summary": "verify",
+    "figures": "report",
+    "figures_baseline": "report",
+    "ranking": "report",
+}
+
+
+
+rule figures_network:
+    input:
+        truth=f"{DATA}/samples/test/fine.nc",
+        coarse=f"{DATA}/samples/test/coarse.nc",
+        prediction=f"{RESULTS}/{{model}}/seed{{seed}}/prediction.nc",
+        scores=f"{RESULTS}/{{model}}/seed{{seed}}/scores.nc",
+        references=run_files("scores.nc", TRAINED),
+        history=f"{RESULTS}/{{model}}/seed{{seed}}/history.csv",
+    output:
+        [f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in MAPS],
+        f"{RESULTS}/{{model}}/seed{{seed}}/figures/training.png",
+    log:
+        f"{LOGS}/figures/{{model}}-seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/{{model}}-seed{{seed}}.tsv"
+    wildcard_constraints:
+        model="|".join(CONFIG.models),
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        code=code("figures"),
+        predictands=PREDICTANDS,
+    message:
+        "Drawing {wildcards.model}, seed {wildcards.seed}"
+    conda:
+        "../envs/verify.yaml"
+    script:
+        "../scripts/figures.py"
+
+
+use rule figures_network as figures_baseline with:
+    input:
+        truth=f"{DATA}/samples/test/fine.nc",
+        coarse=f"{DATA}/samples/test/coarse.nc",
+        prediction=f"{RESULTS}/{{baseline}}/seed0/prediction.nc",
+        scores=f"{RESULTS}/{{baseline}}/seed0/scores.nc",
+        references=run_files("scores.nc", TRAINED),
+    output:
+        [f"{RESULTS}/{{baseline}}/seed0/{name}" for name in MAPS],
+    log:
+        f"{LOGS}/figures/{{baseline}}.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/{{baseline}}.tsv"
+    wildcard_constraints:
+        baseline="|".join(BASELINES),
+    message:
+        "Drawing the baseline {wildcards.baseline}"
+
+
+rule ranking:
+    input:
+        summary=rules.summary.output[0],
+    output:
+        RANKINGS,
+    log:
+        f"{LOGS}/ranking.log",
+    benchmark:
+        f"{BENCHMARKS}/ranking.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code("ranking"),
+        config=GIVEN,
+    message:
+        "Drawing the ranking of models and baselines"
+    conda:
+        "../envs/verify.yaml"
+    script:
+        "../scripts/ranking.py"
+
+
+rule provenance:
+    input:
+        sources=sorted({path for paths in PATHS.values() for path in paths}),
+        products=[rules.summary.output, rules.ranking.output],
+        figures=run_files("figures/scores-" + PREDICTANDS[0] + ".png"),
+    output:
+        record=f"{RESULTS}/provenance.json",
+    log:
+        f"{LOGS}/provenance.log",
+    localrule: True
+    benchmark:
+        f"{BENCHMARKS}/provenance.tsv"
+    params:
+        code=code("provenance"),
+        config=GIVEN,
+        benchmarks=BENCHMARKS,
+        stages=STAGES,
+        checkout=str(workflow.basedir),
+    message:
+        "Recording where the results come from"
+    conda:
+        "../envs/verify.yaml"
+    script:
+        "../scripts/provenance.py"
+
+
+rule page:
+    input:
+        summary=rules.summary.output[0],
+        provenance=rules.provenance.output.record,
+        template=TEMPLATES / "report.html.j2",
+        style=[TEMPLATES / "report.css", TEMPLATES / "report.js"],
+        train=f"{DATA}/samples/train/fine.nc",
+        validation=f"{DATA}/samples/validation/fine.nc",
+        test=f"{DATA}/samples/test/fine.nc",
+        coarse=f"{DATA}/samples/train/coarse.nc",
+        figures=[file for name in MAPS for file in run_files(name)] + run_files("figures/training.png", TRAINED),
+        rankings=rules.ranking.output,
+        histories=run_files("history.csv", TRAINED),
+    output:
+        report=f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
+    localrule: True
+    params:
+        code=code("report"),
+        config=GIVEN,
+        root=RESULTS,
+        command=f"snakemake --profile profiles/local --configfile {ORIGIN}",
+    message:
+        "Writing the report {output}"
+    conda:
+        "../envs/verify.yaml"
+    script:
+        "../scripts/report.py"
+
+
+rule crate:
+    input:
+        provenance=rules.provenance.output.record,
+        files=[rules.page.output.report, rules.summary.output]
+        + run_files("scores.csv")
+        + [
+            file
+            for name in ("model.keras", "scalers.nc", "spec.json", "history.csv")
+            for file in run_files(name, TRAINED)
+        ],
+    output:
+        archive=f"{RESULTS}/archive.zip",
+    log:
+        f"{LOGS}/archive.log",
+    benchmark:
+        f"{BENCHMARKS}/archive.tsv"
+    localrule: True
+    params:
+        code=code("archive"),
+        config=GIVEN,
+        root=RESULTS,
+    message:
+        "Packing the archive {output}"
+    conda:
+        "../envs/verify.yaml"
+    script:
+        "../scripts/archive.py"
+
+
+rule report:
+    localrule: True
+    input:
+        rules.inventory.output,
+        rules.page.output,
+
+
+rule archive:
+    localrule: True
+    input:
+        rules.crate.output,

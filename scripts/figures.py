@@ -1,0 +1,64 @@
+"""Draw one model's figures: example maps, score maps and the training curve."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from dl4ds_core import figures
+
+DECODER = xr.coders.CFDatetimeCoder()
+STEPS = 500  # of the record in memory at once
+
+
+def main(
+    truth: str,
+    coarse: str,
+    prediction: str,
+    scores: str,
+    references: Sequence[str],
+    predictands: Sequence[str],
+    folder: str,
+    history: str | None = None,
+) -> None:
+    """Write the figures of one model and seed over the test period.
+
+    They are `maps-largest-error-<v>.png`, `maps-random-<v>.png` and `scores-<v>.png` per predictand, and
+    `training.png` where there is a ``history`` (not for a baseline). The colours of the score maps suit all
+    models in ``references``.
+    """
+    target = Path(folder)
+    fields = [_opened(path, chunks={"time": STEPS}) for path in (truth, coarse, prediction)]
+    own, others = _opened(scores), [_opened(path) for path in references]
+    for name in predictands:
+        true, low, predicted = (dataset[name] for dataset in fields)
+        for kind, when in figures.choose_times(true, predicted).items():
+            figures.save(figures.example_maps(true, low, predicted, when), target / f"maps-{kind}-{name}.png")
+        limits = figures.score_limits(others or [own], name)
+        figures.save(figures.score_maps(own, name, limits=limits), target / f"scores-{name}.png")
+    if history:
+        units = str(fields[0][predictands[0]].attrs.get("units", ""))
+        figures.save(figures.training_curve(pd.read_csv(history), units=units), target / "training.png")
+
+
+def _opened(path: str, chunks: dict[str, int] | None = None) -> xr.Dataset:
+    return xr.open_dataset(path, decode_times=DECODER, chunks=chunks)
+
+
+if "snakemake" in globals():
+    from dl4ds_core.jobs import run
+
+    job = globals()["snakemake"]
+    run(
+        main,
+        job.log[0],
+        truth=job.input.truth,
+        coarse=job.input.coarse,
+        prediction=job.input.prediction,
+        scores=job.input.scores,
+        references=list(job.input.get("references", [])),
+        history=job.input.get("history") or None,
+        predictands=list(job.params.predictands),
+        folder=str(Path(job.output[0]).parent),
+    )

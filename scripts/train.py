@@ -1,0 +1,88 @@
+"""Train one network; started once per rank by the launcher of the profile."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pandas as pd
+import tensorflow as tf
+
+from dl4ds_core import io, jobs, scaling
+from dl4ds_core.config import ModelSettings, digest
+from dl4ds_core.pipeline import Samples, static_input
+from dl4ds_core.training.distributed import Ranks
+from dl4ds_core.training.supervised import Trainer
+from dl4ds_core.training import checkpoints
+
+logger = logging.getLogger("dl4ds_core.train")
+
+
+def main(
+    settings: str,
+    seed: int,
+    scale: int,
+    data: str,
+    scalers: str,
+    static: str | None,
+    folder: str,
+    threads: int,
+    deterministic: bool,
+) -> None:
+    """Train and write ``model.keras``, ``scalers.nc`` and ``history.csv`` to ``folder``."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    ranks = Ranks()
+    if not ranks.first:
+        logging.getLogger("dl4ds_core").setLevel(logging.WARNING)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    chosen = ModelSettings.model_validate_json(Path(settings).read_text(encoding="utf-8"))
+    fitted = scaling.load(scalers)
+    files = {split: [f"{data}/{split}/{grid}.nc" for grid in ("coarse", "fine")] for split in ("train", "validation")}
+    samples, validation = (Samples(*files[split], scalers=fitted) for split in ("train", "validation"))
+    logger.info("%d ranks, %d training samples, %d to validate", ranks.size, len(samples), len(validation))
+    trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, ranks)
+    logger.info("%d weights", trainer.network.count_params())
+    inputs = [*files["train"], *files["validation"], scalers]
+    identity = digest([chosen.model_dump(mode="json"), seed, [_stamp(path) for path in inputs]])
+    state = Path(folder) / "checkpoints"
+    progress, checksum = trainer.fit(state, identity)
+    if ranks.first:
+        logger.info(
+            "best epoch %d, validation RMSE %.4f; weights %s",
+            progress.best_epoch,
+            progress.best,
+            checksum[:12],
+        )
+        with io.atomic(Path(folder) / "history.csv") as temporary:
+            pd.DataFrame(progress.history).to_csv(temporary, index=False)
+        with io.atomic(Path(folder) / "scalers.nc") as temporary:
+            temporary.write_bytes(Path(scalers).read_bytes())
+        with io.atomic(Path(folder) / "model.keras") as temporary:
+            trainer.network.save(temporary)
+        checkpoints.remove(state)
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    stat = Path(path).stat()
+    return path, stat.st_size, stat.st_mtime_ns
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("settings", "data", "scalers", "folder"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("seed", "scale", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--static")
+    parser.add_argument("--deterministic", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    jobs.run(main, **vars(_arguments()))

@@ -1,0 +1,19 @@
+"""The configuration: typed sections, loading with messages a user understands, and its documentation."""
+
+from dl4ds_core.config.loading import ModelSettings, digest, load, model_settings, parse
+from dl4ds_core.config.periods import Period, parse_period
+from dl4ds_core.config.schema import BASELINES, SPLITS, Config, Normalization
+
+__all__ = [
+    "BASELINES",
+    "SPLITS",
+    "Config",
+    "ModelSettings",
+    "Normalization",
+    "Period",
+    "digest",
+    "load",
+    "model_settings",
+    "parse",
+    "parse_period",
+]

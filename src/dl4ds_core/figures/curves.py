@@ -1,0 +1,177 @@
+"""Curves of a training, and the ranking of models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from dl4ds_core.errors import DataError
+from dl4ds_core.figures.style import ACCENT, BASELINE, MUTED, NETWORK, WIDTH, style
+from dl4ds_core.report.scores import Score, scores_of, unit_of
+from dl4ds_core.report.text import difference_unit_text, labelled, number, unit_text
+from dl4ds_core.verification import METRICS
+
+_HISTORY = ("epoch", "loss", "validation_loss", "validation_rmse")
+
+
+def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
+    """Show losses and validation RMSE over the epochs of a training, with the best epoch marked.
+
+    Parameters
+    ----------
+    history : pandas.DataFrame
+        One row per epoch, with columns epoch, loss, validation_loss and validation_rmse.
+    units : str
+        Of the validation RMSE.
+
+    Raises
+    ------
+    DataError
+        If a column is missing or there is no epoch.
+    """
+    missing = [name for name in _HISTORY if name not in history]
+    if missing or history.empty:
+        raise DataError(
+            f"history of the training: expected columns {', '.join(_HISTORY)} and at least one epoch, found "
+            f"{', '.join(map(str, history.columns)) or 'no columns'} and {len(history)} epochs; train again"
+        )
+    marker = "o" if len(history) < 3 else None
+    with style():
+        figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(history["epoch"], history["loss"], color=NETWORK, marker=marker, label="training")
+        left.plot(history["epoch"], history["validation_loss"], color=BASELINE, marker=marker, label="validation")
+        left.set_title("Loss (normalised units)")
+        left.legend()
+        right.plot(history["epoch"], history["validation_rmse"], color=BASELINE, marker=marker)
+        right.set_title(labelled("RMSE on validation", difference_unit_text(units)))
+        if history["validation_rmse"].notna().any():
+            best = history.iloc[int(np.nanargmin(history["validation_rmse"]))]
+            _mark_best(right, int(best["epoch"]), float(best["validation_rmse"]))
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.grid(color="#E4E4E4", linewidth=0.5)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            _logarithmic(axes)
+    return figure
+
+
+def ranking(
+    summary: pd.DataFrame,
+    variable: str,
+    *,
+    networks: Collection[str],
+    split: str = "test",
+    metric: str = "rmse",
+    confidence: float = 0.9,
+) -> Figure:
+    """Show a score of all models and baselines: the median over seeds with its interval, and a dot per seed.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        The long table of scores.
+    variable : str
+        The predictand.
+    networks : collection of str
+        Names of the trained models; all others are baselines.
+    split : str
+        validation or test.
+    metric : str
+        A score of the table of metrics.
+    confidence : float
+        Probability of the intervals.
+
+    Raises
+    ------
+    DataError
+        If the table has no such score.
+    """
+    scores = scores_of(summary, variable, metric, split)
+    if not scores:
+        raise DataError(
+            f"expected rows with metric {metric} of {variable} on {split} in the table of scores, found none"
+        )
+    with style():
+        figure = Figure(figsize=(WIDTH * 0.8, 0.75 + 0.24 * len(scores)), layout="constrained")
+        axes = figure.subplots()
+        for place, (name, score) in enumerate(scores.items()):
+            _draw_score(axes, place, score, NETWORK if name in networks else BASELINE)
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.set_ylim(len(scores) - 0.4, -0.6)
+        known = METRICS[metric]
+        unit = unit_text(unit_of(summary, variable, metric))
+        unit = difference_unit_text(unit) if known.unit == "same" else unit
+        axes.set_xlabel(labelled(f"{known.long_name} of {variable} on {split}", unit))
+        axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        figure.legend(
+            handles=_legend(scores, networks, confidence),
+            loc="outside upper left",
+            ncols=4,
+            handletextpad=0.6,
+        )
+    return figure
+
+
+def _draw_score(axes: Axes, place: int, score: Score, colour: str) -> None:
+    if score.has_interval:
+        axes.plot(
+            [score.lower, score.upper],
+            [place, place],
+            color=colour,
+            linewidth=4,
+            alpha=0.3,
+            solid_capstyle="butt",
+        )
+    if len(score.seeds) > 1:
+        axes.plot(
+            score.seeds,
+            [place] * len(score.seeds),
+            "o",
+            color=colour,
+            markersize=3,
+            alpha=0.8,
+            markeredgewidth=0,
+        )
+    axes.plot([score.value], [place], "|", color=colour, markersize=11, markeredgewidth=1.8)
+
+
+def _legend(scores: dict[str, Score], networks: Collection[str], confidence: float) -> list[Line2D]:
+    """Explain only what is drawn."""
+    handles = []
+    if any(name in networks for name in scores):
+        handles.append(Line2D([], [], color=NETWORK, marker="|", linestyle="", markeredgewidth=1.8, label="network"))
+    if any(name not in networks for name in scores):
+        handles.append(Line2D([], [], color=BASELINE, marker="|", linestyle="", markeredgewidth=1.8, label="baseline"))
+    if any(len(score.seeds) > 1 for score in scores.values()):
+        handles.append(Line2D([], [], color=MUTED, marker="o", linestyle="", markersize=3, label="one seed"))
+    if any(score.has_interval for score in scores.values()):
+        handles.append(Line2D([], [], color=MUTED, alpha=0.4, linewidth=4, label=f"{100 * confidence:g}% interval"))
+    return handles
+
+
+def _mark_best(axes: Axes, epoch: int, value: float) -> None:
+    axes.axvline(epoch, color=MUTED, linewidth=0.6, linestyle=":")
+    axes.plot([epoch], [value], "o", color=ACCENT, markersize=4.5, label=f"best: epoch {epoch}, {number(value)}")
+    axes.legend()
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Use a logarithmic axis, with plain numbers, where the values allow and span enough to need it."""
+    curves = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines() if np.size(line.get_xdata()) > 2]
+    values = np.concatenate([*curves, []])
+    values = values[np.isfinite(values)]
+    if values.size and values.min() > 0 and values.max() / values.min() > 4:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())

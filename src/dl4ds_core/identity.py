@@ -1,0 +1,114 @@
+"""What identifies a product: the code a stage uses, and the global attributes that say how it was made."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+#: These say what is asked for, which reaches a stage as parameters, or how it is logged; they don't shape results.
+IGNORED = ("dl4ds_core.config", "dl4ds_core.errors", "dl4ds_core.identity", "dl4ds_core.jobs")
+
+
+def code_digest(script: str | Path) -> str:
+    """Return a hash of a script and of all the library code it imports, directly or not.
+
+    Comments, docstrings and formatting don't count: only what can change a result does.
+
+    Parameters
+    ----------
+    script : str or Path
+        A Python file.
+    """
+    seen: dict[str, str] = {}
+    tree = _tree(Path(script))
+    _follow(tree, "", seen)
+    content = [_canonical(tree)] + [seen[name] for name in sorted(seen)]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
+
+
+def _follow(tree: ast.Module, module: str, seen: dict[str, str]) -> None:
+    for name in sorted(_imports(tree)):
+        path = _file_of(name)
+        if path is None or name in seen or name == module or name.startswith(IGNORED):
+            continue
+        imported = _tree(path)
+        seen[name] = _canonical(imported)
+        _follow(imported, name, seen)
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """Return the modules of this package that are imported anywhere in a file, packages of them included."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] == PACKAGE.name}
+
+
+def _file_of(module: str) -> Path | None:
+    base = PACKAGE.parent.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _canonical(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+
+
+def product_attributes(about: Mapping[str, str], stage: str) -> dict[str, Any]:
+    """Return the global attributes of a netCDF product.
+
+    Parameters
+    ----------
+    about : mapping
+        What the workflow knows: ``title``, ``source``, ``config_digest`` and so on; empty values are left out.
+    stage : str
+        Name of the stage, for the history.
+    """
+    version = metadata.version("dl4ds_core")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        **{key: value for key, value in about.items() if value},
+        "history": f"{now}: {stage} (dl4ds_core {version})",
+        "dl4ds_core_version": version,
+        "dl4ds_core_commit": commit() or "not a git checkout",
+    }
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of the checkout the library runs from, ``-dirty`` if files differ, None outside of one."""
+    command = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        outcome = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return outcome.stdout.strip()

@@ -1,0 +1,121 @@
+"""Interpolation from the coarse to the fine grid as one matrix per axis.
+
+The same matrices serve the baselines (numpy) and the networks (a Keras layer), so that "bilinear" means one thing.
+Fine cells are evenly spaced within coarse cells; positions are in units of coarse cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from dl4ds_core.grids import Grid
+
+#: Parameter of Keys's kernel; -0.5 makes it exact for quadratics.
+KEYS = -0.5
+
+
+def interpolation_matrix(method: str, size: int, scale: int) -> np.ndarray:
+    """Return the weights of coarse cells in fine cells, along one axis.
+
+    Each row sums to one. Beyond the outermost centres the field is continued linearly, so that a linear field is
+    reproduced up to the edge (`nearest` excepted, which repeats the outermost cell).
+
+    Parameters
+    ----------
+    method : {"nearest", "bilinear", "bicubic"}
+        `bicubic` is cubic convolution.
+    size : int
+        Coarse cells along the axis; at least two.
+    scale : int
+        Fine cells per coarse cell.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (size * scale, size), float64.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method or a size below two.
+
+    References
+    ----------
+    Keys, R. (1981). Cubic convolution interpolation for digital image processing. doi:10.1109/TASSP.1981.1163711
+    """
+    if method not in _KERNELS:
+        raise ValueError(f"expected one of {', '.join(_KERNELS)}, found {method!r}")
+    if size < 2:
+        raise ValueError(f"interpolation needs at least two coarse cells along each axis, found {size}")
+    kernel, reach, ghosts = _KERNELS[method]
+    positions = (np.arange(size * scale) + 0.5) / scale - 0.5
+    nodes = np.arange(-reach, size + reach)
+    weights = kernel(positions[:, None] - nodes[None, :])
+    return weights @ ghosts(size, reach)
+
+
+def _repeated(size: int, reach: int) -> np.ndarray:
+    """Return the matrix that repeats the outermost cell ``reach`` times; shape (size + 2 * reach, size)."""
+    return np.pad(np.eye(size), ((reach, reach), (0, 0)), mode="edge")
+
+
+def _continued(size: int, reach: int) -> np.ndarray:
+    """Return the matrix that continues the outermost two cells linearly; shape (size + 2 * reach, size)."""
+    matrix = np.pad(np.eye(size), ((reach, reach), (0, 0)))
+    for step in range(1, reach + 1):
+        matrix[reach - step, [0, 1]] = [1 + step, -step]
+        matrix[reach + size - 1 + step, [-1, -2]] = [1 + step, -step]
+    return matrix
+
+
+def _nearest(distance: np.ndarray) -> np.ndarray:
+    return ((distance >= -0.5) & (distance < 0.5)).astype(np.float64)
+
+
+def _linear(distance: np.ndarray) -> np.ndarray:
+    return np.maximum(0.0, 1.0 - np.abs(distance))
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    x = np.abs(distance)
+    inner = (KEYS + 2) * x**3 - (KEYS + 3) * x**2 + 1
+    outer = KEYS * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x <= 1, inner, np.where(x < 2, outer, 0.0))
+
+
+#: Kernel, cells needed beyond the border, and how they are made from those inside.
+_KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int, Callable[[int, int], np.ndarray]]] = {
+    "nearest": (_nearest, 1, _repeated),
+    "bilinear": (_linear, 1, _continued),
+    "bicubic": (_cubic, 2, _continued),
+}
+
+
+def interpolate(coarse: xr.DataArray, fine: Grid, method: str, scale: int) -> xr.DataArray:
+    """Interpolate a coarse field to the fine grid.
+
+    Parameters
+    ----------
+    coarse : xarray.DataArray
+        Shape (..., lat, lon) on the coarse grid, any unit.
+    fine : Grid
+        The fine grid, of ``scale`` times as many cells along each axis.
+    method : {"nearest", "bilinear", "bicubic"}
+        Interpolation method.
+    scale : int
+        Fine cells per coarse cell.
+
+    Returns
+    -------
+    xarray.DataArray
+        Shape (..., lat, lon) on the fine grid, the unit of ``coarse``, float32.
+    """
+    rows = interpolation_matrix(method, coarse.sizes["lat"], scale)
+    columns = interpolation_matrix(method, coarse.sizes["lon"], scale)
+    values = np.einsum("ij,...jk,lk->...il", rows, coarse.values, columns, optimize=True).astype(np.float32)
+    coordinates = {name: value for name, value in coarse.coords.items() if not {"lat", "lon"} & set(value.dims)}
+    result = xr.DataArray(values, dims=coarse.dims, coords=coordinates, name=coarse.name, attrs=dict(coarse.attrs))
+    return result.assign_coords(lat=fine.lat, lon=fine.lon)

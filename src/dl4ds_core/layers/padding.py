@@ -1,0 +1,87 @@
+"""Padding to sizes that can be halved, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("dl4ds_core")
+class PadToMultiple(keras.layers.Layer):
+    """Repeat the last row and column until both sizes are multiples of a number.
+
+    Parameters
+    ----------
+    multiple : int
+        What height and width of the output are multiples of.
+
+    Input shape
+    -----------
+    (batch, height, width, channels)
+
+    Output shape
+    ------------
+    (batch, height + rows, width + columns, channels)
+    """
+
+    def __init__(self, multiple: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, inputs: Any) -> Any:
+        """Pad at the bottom and at the right."""
+        rows, columns = (-size % self.multiple for size in inputs.shape[1:3])
+        x = inputs
+        if rows:
+            x = ops.concatenate([x, ops.repeat(x[:, -1:], rows, axis=1)], axis=1)
+        if columns:
+            x = ops.concatenate([x, ops.repeat(x[:, :, -1:], columns, axis=2)], axis=2)
+        return x
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the padded shape."""
+        batch, height, width, channels = input_shape
+        padded = [None if size is None else size + -size % self.multiple for size in (height, width)]
+        return (batch, *padded, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("dl4ds_core")
+class CropTo(keras.layers.Layer):
+    """Keep the first rows and columns: undoes ``PadToMultiple``.
+
+    Parameters
+    ----------
+    height, width : int
+        Sizes of the output.
+
+    Input shape
+    -----------
+    (batch, padded height, padded width, channels)
+
+    Output shape
+    ------------
+    (batch, height, width, channels)
+    """
+
+    def __init__(self, height: int, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.height = height
+        self.width = width
+
+    def call(self, inputs: Any) -> Any:
+        """Crop at the bottom and at the right."""
+        return inputs[:, : self.height, : self.width]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return (batch, height, width, channels)."""
+        return (input_shape[0], self.height, self.width, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "height": self.height, "width": self.width}

@@ -1,0 +1,355 @@
+"""Where a result comes from: configuration, software, commit, inputs, machine and cost, as a JSON record."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dl4ds_core import __version__
+from dl4ds_core.config import Config, digest, model_settings
+from dl4ds_core.errors import DataError
+from dl4ds_core.io import atomic
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = (
+    "dl4ds_core",
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "horovod",
+    "numpy",
+    "scipy",
+    "pandas",
+    "xarray",
+    "dask",
+    "netCDF4",
+    "cftime",
+    "cfgrib",
+    "eccodes",
+    "zarr",
+    "cdo",
+    "xesmf",
+    "esmpy",
+    "xsdba",
+    "xskillscore",
+    "scores",
+    "scikit-image",
+    "pooch",
+    "pydantic",
+    "matplotlib",
+    "snakemake",
+    "snakemake-executor-plugin-slurm",
+)
+CODE = ("Snakefile", "rules", "scripts", "src", "workflow")
+REMOVED = "[removed]"
+
+_CHUNK = 1 << 20
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
+_SECRET_IN_URL = re.compile(
+    r"([?&;][^=&\s]*(?:auth|credential|key|passw|secret|sig|token)[^=&\s]*=)[^&#\s]+", re.IGNORECASE
+)
+
+
+def collect(
+    config: Config,
+    inputs: Iterable[str | Path],
+    *,
+    benchmarks: str | Path | None = None,
+    stages: Mapping[str, str] | None = None,
+    checkout: str | Path | None = None,
+) -> dict[str, Any]:
+    """Gather all that is needed to tell where a result comes from and what it cost.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration of the experiment.
+    inputs : iterable of path
+        The input files (a Zarr store is a folder); each gets a checksum.
+    benchmarks : path, optional
+        Folder of Snakemake's benchmark files of the experiment.
+    stages : mapping of str to str, optional
+        Stage of each rule, for the sums of the cost; a rule that isn't named is a stage of its own.
+    checkout : path, optional
+        Folder of the workflow, for the commit.
+
+    Returns
+    -------
+    dict
+        Values that JSON can hold. Sizes and memory are in bytes (cost: MiB), durations in seconds.
+
+    Raises
+    ------
+    DataError
+        If an input is missing or a benchmark file can't be read.
+    """
+    cost = costs(benchmarks, stages or {}) if benchmarks else costs_of([], {})
+    return {
+        "experiment": config.experiment,
+        "config": redacted(resolved(config)),
+        "config_digest": identity(config),
+        "software": software(),
+        "git": git_state(checkout) if checkout else None,
+        "inputs": [describe_input(path) for path in inputs],
+        "host": host(),
+        "cost": cost,
+        "start": cost.pop("start"),
+        "end": cost.pop("end"),
+        "recorded": _iso(datetime.now(UTC).timestamp()),
+    }
+
+
+def write(record: Mapping[str, Any], path: str | Path) -> None:
+    """Write a record as JSON; the file has its final name only once it is complete."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def attributes(config: Config, checkout: str | Path | None = None) -> dict[str, str]:
+    """Return global attributes for netCDF products: what they are, from which data, configuration and code.
+
+    There is no date among them, so that equal products are equal files.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration of the experiment.
+    checkout : path, optional
+        Folder of the workflow, for the commit.
+    """
+    state = git_state(checkout) if checkout else None
+    commit = f"{state['commit']}{' with changes' if state['dirty'] else ''}" if state else ""
+    found = {
+        "title": config.title or config.experiment,
+        "source": "; ".join(source.citation or name for name, source in config.sources.items()),
+        "references": "https://doi.org/10.1017/eds.2022.37",
+        "software": f"dl4ds_core {__version__}",
+        "config_digest": identity(config),
+        "commit": commit,
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def identity(config: Config) -> str:
+    """Return the short hash of all that identifies a result: the configuration without ``execution``.
+
+    Of each model it takes what it inherits and overrides together: two ways to write the same are equal.
+    """
+    content = config.model_dump(mode="json", by_alias=True, exclude={"execution"})
+    content["models"] = {name: model_settings(config, name).model_dump(mode="json") for name in config.models}
+    return digest(content)
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """Return the configuration with all defaults, such that it can be loaded again.
+
+    What a model overrides stays as it is written.
+    """
+    content = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for name, model in config.models.items():
+        content["models"][name] = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return content
+
+
+def redacted(content: Any) -> Any:
+    """Return nested mappings and lists with user names, passwords and tokens taken out of addresses.
+
+    The user's home folder becomes ``~``.
+    """
+    if isinstance(content, Mapping):
+        return {key: redacted(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [redacted(value) for value in content]
+    if isinstance(content, str):
+        text = _SECRET_IN_URL.sub(rf"\g<1>{REMOVED}", _USER_IN_URL.sub(f"{REMOVED}@", content))
+        return _without_home(text)
+    return content
+
+
+def describe_input(path: str | Path) -> dict[str, Any]:
+    """Return name, size in bytes and SHA-256 checksum of a file, or of a folder such as a Zarr store.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise DataError(f"{path}: expected an input file, found nothing there; see `sources` in the configuration")
+    files = sorted(item for item in source.rglob("*") if item.is_file()) if source.is_dir() else [source]
+    size = sum(item.stat().st_size for item in files)
+    if not source.is_dir():
+        return {"path": _shown(source), "bytes": size, "sha256": checksum(source)}
+    listing = "".join(f"{checksum(item)}  {item.relative_to(source).as_posix()}\n" for item in files)
+    return {"path": _shown(source), "bytes": size, "sha256": hashlib.sha256(listing.encode()).hexdigest()}
+
+
+def checksum(path: str | Path) -> str:
+    """Return the SHA-256 checksum of a file, read in pieces."""
+    total = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(_CHUNK):
+            total.update(piece)
+    return total.hexdigest()
+
+
+def software() -> dict[str, Any]:
+    """Return the versions of Python, of the packages that matter and of cdo, as far as they are installed."""
+    packages: dict[str, str] = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "programs": {"cdo": version} if (version := _cdo_version()) else {},
+    }
+
+
+def host() -> dict[str, Any]:
+    """Return name, number of cores and memory (bytes) of the machine that wrote the record."""
+    return {
+        "name": socket.gethostname(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def git_state(checkout: str | Path) -> dict[str, Any] | None:
+    """Return the commit and whether the code was changed since, or None outside a checkout.
+
+    Changed means: a tracked file differs from the commit, or there are new files among the code.
+    """
+    commit = _output(["git", "-C", str(checkout), "rev-parse", "HEAD"])
+    if not commit:
+        return None
+    modified = _output(["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"])
+    added = _output(["git", "-C", str(checkout), "ls-files", "--others", "--exclude-standard", "--", *CODE])
+    return {"commit": commit, "dirty": bool(modified or added)}
+
+
+def costs(folder: str | Path, stages: Mapping[str, str]) -> dict[str, Any]:
+    """Sum the benchmark files of an experiment.
+
+    The first part of a file's path below ``folder`` is the rule: ``<rule>.tsv`` or ``<rule>/<anything>.tsv``.
+
+    Raises
+    ------
+    DataError
+        If a file isn't a benchmark file.
+    """
+    root = Path(folder)
+    jobs = [_job(path, path.relative_to(root).parts[0].removesuffix(".tsv")) for path in sorted(root.rglob("*.tsv"))]
+    return costs_of(jobs, stages)
+
+
+def costs_of(jobs: Sequence[Mapping[str, Any]], stages: Mapping[str, str]) -> dict[str, Any]:
+    """Sum jobs per rule and per stage; both in the order in which their first job began."""
+    ordered = sorted(jobs, key=lambda job: job["start"])
+    rules = {str(job["rule"]): stages.get(job["rule"], job["rule"]) for job in ordered}
+    per_stage = {
+        stage: _summed([job for job in ordered if rules[job["rule"]] == stage])
+        for stage in dict.fromkeys(rules.values())
+    }
+    per_rule = {rule: _summed([job for job in ordered if job["rule"] == rule]) for rule in rules}
+    return {
+        "stages": [{"stage": stage, **total} for stage, total in per_stage.items()],
+        "rules": [{"rule": rule, "stage": stage, **per_rule[rule]} for rule, stage in rules.items()],
+        "total": _summed(ordered),
+        "start": _iso(ordered[0]["start"]) if ordered else None,
+        "end": _iso(max(job["end"] for job in ordered)) if ordered else None,
+    }
+
+
+def _summed(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "jobs": len(jobs),
+        "seconds": round(sum(job["seconds"] for job in jobs), 2),
+        "cpu_seconds": round(sum(job["cpu_seconds"] for job in jobs), 2),
+        "max_rss_mib": max((job["max_rss_mib"] for job in jobs), default=0.0),
+    }
+
+
+def _job(path: Path, rule: str) -> dict[str, Any]:
+    """Read one benchmark file. It is written when its job ends, so its time stamp tells when that was."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    if not rows or "s" not in rows[0]:
+        raise DataError(
+            f"{path}: expected a benchmark file of Snakemake with a column `s`; remove the file if it is none"
+        )
+    seconds = sum(_number(path, row.get("s")) for row in rows)
+    end = path.stat().st_mtime
+    return {
+        "rule": rule,
+        "seconds": seconds,
+        "cpu_seconds": sum(_number(path, row.get("cpu_time")) for row in rows),
+        "max_rss_mib": max(_number(path, row.get("max_rss")) for row in rows),
+        "start": end - seconds,
+        "end": end,
+    }
+
+
+def _number(path: Path, text: str | None) -> float:
+    """Snakemake writes NA or - for what it couldn't measure, as for jobs that are too short."""
+    if text in (None, "", "-", "NA"):
+        return 0.0
+    try:
+        return float(text)
+    except ValueError as error:
+        raise DataError(f"{path}: expected a number, found {text!r}; remove the file if it is no benchmark") from error
+
+
+def _cdo_version() -> str | None:
+    if shutil.which("cdo") is None:
+        return None
+    match = re.search(r"Climate Data Operators version (\S+)", _output(["cdo", "--version"], both=True) or "")
+    return match.group(1) if match else None
+
+
+def _output(command: list[str], *, both: bool = False) -> str | None:
+    """Return what a program prints, or None where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.info("%s: %s", " ".join(command), error)
+        return None
+    return (done.stdout + done.stderr if both else done.stdout).strip()
+
+
+def _shown(path: Path) -> str:
+    """Name a file without the folders that only this machine has."""
+    absolute = path.absolute()
+    for folder, prefix in ((Path.cwd(), ""), (Path(sysconfig.get_path("purelib")), "package://")):
+        if absolute.is_relative_to(folder):
+            return prefix + absolute.relative_to(folder).as_posix()
+    return str(redacted(str(path)))
+
+
+def _without_home(text: str) -> str:
+    home = os.path.expanduser("~")
+    if home in ("/", "~") or not text.startswith(home + "/"):
+        return text
+    return "~" + text[len(home) :]
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

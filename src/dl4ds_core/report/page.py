@@ -1,0 +1,222 @@
+"""The report: one page that opens from disk and loads nothing else."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from dl4ds_core.config import Config
+from dl4ds_core.errors import DataError
+from dl4ds_core.io import atomic
+from dl4ds_core.provenance import redacted
+from dl4ds_core.report import tables
+from dl4ds_core.report.scores import overall, typical_seeds
+from dl4ds_core.report.text import duration, size
+from dl4ds_core.report.words import summary_in_words
+
+logger = logging.getLogger(__name__)
+
+Run = tuple[str, int]
+"""A model (or baseline, with seed 0) and a seed."""
+
+# By the beginning of a figure's file name, in the order of the page; what follows it is the predictand.
+CAPTIONS = {
+    "maps-largest-error": "Truth, coarse input and prediction on one colour scale, and the error, at the "
+    "test time step with the largest error of this model.",
+    "maps-random": "Truth, coarse input and prediction on one colour scale, and the error, at a test time "
+    "step drawn at random, the same one for all models.",
+    "scores": "Scores per cell over the test period; the colours mean the same in the figures of all models.",
+    "training": "Loss and validation RMSE over the epochs; the weights of the best epoch are used.",
+    "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write_report(
+    path: str | Path,
+    *,
+    config: Config,
+    summary: pd.DataFrame,
+    provenance: Mapping[str, Any],
+    template: str | Path,
+    samples: Mapping[str, Any] | None = None,
+    figures: Mapping[Run, Sequence[str | Path]] | None = None,
+    rankings: Sequence[str | Path] = (),
+    histories: Mapping[Run, pd.DataFrame] | None = None,
+    command: str = "",
+) -> None:
+    """Write the report as one HTML file. Parts for which nothing is given are left out.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write; it has this name only once it is complete.
+    config : Config
+        The configuration of the experiment.
+    summary : pandas.DataFrame
+        The long table of scores.
+    provenance : mapping
+        The record made by `dl4ds_core.provenance.collect`.
+    template : str or Path
+        The Jinja template; style sheet and script, which it includes, lie beside it.
+    samples : mapping, optional
+        What `describe_samples` returns.
+    figures : mapping of (model, seed) to paths, optional
+        PNG files. Of several seeds the one whose validation RMSE is the median is shown.
+    rankings : sequence of path, optional
+        PNG files with the ranking of the models.
+    histories : mapping of (model, seed) to pandas.DataFrame, optional
+        Histories of the trainings.
+    command : str
+        What repeats the experiment.
+
+    Raises
+    ------
+    DataError
+        If the table of scores is empty, the template is missing, or a figure is missing or is no PNG file.
+    """
+    if overall(summary).empty:
+        raise DataError(
+            f"report of {config.experiment}: expected scores over the whole domain, found none; verify first"
+        )
+    source = Path(template)
+    if not source.is_file():
+        raise DataError(f"{template}: expected the template of the report, found no such file")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(source.parent),
+        autoescape=True,  # whatever the file is called: names and attributes come from users' files
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "size": size}
+    content = _content(config, summary, samples or {}, figures or {}, rankings, histories or {})
+    page = environment.get_template(source.name).render(**content, provenance=redacted(provenance), command=command)
+    with atomic(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    logger.info("wrote %s (%s)", path, size(Path(path).stat().st_size))
+
+
+def _content(
+    config: Config,
+    summary: pd.DataFrame,
+    samples: Mapping[str, Any],
+    figures: Mapping[Run, Sequence[str | Path]],
+    rankings: Sequence[str | Path],
+    histories: Mapping[Run, pd.DataFrame],
+) -> dict[str, Any]:
+    networks = list(config.models)
+    confidence = config.verification.bootstrap.confidence
+    variables = [name for name in config.data.predictands if name in set(summary["variable"])]
+    labels = {name: _label(samples, name) for name in variables}
+    order = _order(summary, variables, networks)
+    return {
+        "experiment": config.experiment,
+        "title": config.title or config.experiment,
+        "confidence": f"{100 * confidence:g}%",
+        "data": tables.data_tables(config, samples),
+        "scale": config.data.scale,
+        "words": [
+            summary_in_words(summary, name, networks=networks, confidence=confidence, label=labels[name])
+            for name in variables
+        ],
+        "rankings": [_figure(Path(path), len(variables) > 1) for path in rankings],
+        "results": [
+            {
+                "name": name,
+                "label": labels[name],
+                "tables": [tables.score_table(summary, name, split, networks) for split in ("validation", "test")],
+            }
+            for name in variables
+        ],
+        "models": _models(config, summary, order, figures, histories, samples),
+        "settings": tables.settings_table(config),
+        "sources": redacted({name: source.model_dump(mode="json") for name, source in config.sources.items()}),
+    }
+
+
+def _order(summary: pd.DataFrame, variables: Sequence[str], networks: Sequence[str]) -> list[str]:
+    """Return networks, then baselines, in the order of the ranking of the first predictand on validation."""
+    found: list[str] = []
+    for split in ("validation", "test"):
+        for variable in variables:
+            found += [row["model"] for row in tables.score_table(summary, variable, split, networks)["rows"]]
+    ranked = list(dict.fromkeys([*found, *networks]))
+    return sorted(ranked, key=lambda name: name not in networks)
+
+
+def _models(
+    config: Config,
+    summary: pd.DataFrame,
+    order: Sequence[str],
+    figures: Mapping[Run, Sequence[str | Path]],
+    histories: Mapping[Run, pd.DataFrame],
+    samples: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return what is shown of each model: the figures of its typical seed, and its trainings."""
+    first = next(iter(config.data.predictands))
+    unit = samples.get("variables", {}).get(first, {}).get("units") or config.data.predictands[first].units or ""
+    several = len(config.data.predictands) > 1
+    typical = typical_seeds(summary, first, order)
+    models = []
+    for number, name in enumerate(order, 1):
+        seeds = sorted(seed for model, seed in figures if model == name)
+        seed = typical[name] if typical.get(name) in seeds else next(iter(seeds), None)
+        trainings = {each: history for (model, each), history in histories.items() if model == name}
+        paths = sorted(map(Path, figures[(name, seed)]), key=_place) if seed is not None else []
+        shown = [_figure(path, several) for path in paths]
+        if shown or trainings:
+            models.append(
+                {
+                    "id": f"model-{number}",
+                    "name": name,
+                    "network": name in config.models,
+                    "seed": seed if len(seeds) > 1 else None,
+                    "figures": shown,
+                    "trainings": tables.training_rows(trainings, unit),
+                }
+            )
+    return models
+
+
+def _label(samples: Mapping[str, Any], variable: str) -> str:
+    """Return what a reader calls a predictand; its name in the configuration where the file doesn't say."""
+    long_name = str(samples.get("variables", {}).get(variable, {}).get("long_name", ""))
+    return long_name[:1].upper() + long_name[1:] or variable
+
+
+def _kind(path: Path) -> str:
+    return next((kind for kind in CAPTIONS if path.stem.startswith(kind)), "")
+
+
+def _place(path: Path) -> tuple[int, str]:
+    """Order figures as their captions are, unknown kinds last."""
+    kinds = [*CAPTIONS, ""]
+    return kinds.index(_kind(path)), path.name
+
+
+def _figure(path: Path, several: bool) -> dict[str, Any]:
+    """Read a PNG file as a data URI, with its size in pixels and its caption."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected a figure for the report, but can't read it: {error}; make it again"
+        ) from error
+    if not content.startswith(_PNG) or len(content) < 24:
+        raise DataError(f"{path}: expected a PNG file for the report, found another kind of file; make it again")
+    kind = _kind(path)
+    subject = path.stem.removeprefix(kind).strip("-") if several else ""
+    caption = ": ".join(filter(None, [subject, CAPTIONS[kind]])) if kind else path.stem
+    return {
+        "uri": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "width": int.from_bytes(content[16:20], "big"),
+        "height": int.from_bytes(content[20:24], "big"),
+        "caption": caption,
+    }

@@ -1,0 +1,185 @@
+"""Tables of the report, as plain rows that the template lays out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dl4ds_core.config import Config, model_settings
+from dl4ds_core.report.scores import Score, metrics_of, scores_of, unit_of
+from dl4ds_core.report.text import difference_unit_text, duration, fixed, labelled, number, unit_text
+from dl4ds_core.verification import METRICS
+
+SHORT_NAMES = {
+    "bias": "Bias",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "pearson": "Pearson corr.",
+    "spearman": "Spearman corr.",
+    "std_ratio": "Ratio of std. dev.",
+    "ssim": "SSIM",
+}
+
+
+def score_table(summary: pd.DataFrame, variable: str, split: str, networks: Collection[str]) -> dict[str, Any]:
+    """Return the table of all scores on one split: models in the order of their RMSE.
+
+    Returns
+    -------
+    dict
+        ``columns`` (metric, name, title) and ``rows`` (model, network, seeds, cells). A cell has value and
+        interval as text, ``sort`` (distance from a perfect score) and ``best``.
+        Without rows where the split has no score.
+    """
+    columns, by_metric = [], {}
+    for metric in metrics_of(summary, variable):
+        scores = scores_of(summary, variable, metric, split)
+        if scores:
+            by_metric[metric] = scores
+            columns.append(_column(summary, variable, metric))
+    decimals = _decimals(by_metric)
+    order = list(dict.fromkeys(model for metric in _rmse_first(by_metric) for model in by_metric[metric]))
+    rows = [
+        {
+            "model": model,
+            "network": model in networks,
+            "seeds": max(len(scores[model].seeds) for scores in by_metric.values() if model in scores),
+            "cells": [_cell(metric, scores, model, decimals) for metric, scores in by_metric.items()],
+        }
+        for model in order
+    ]
+    return {"split": split, "columns": columns, "rows": rows}
+
+
+def data_tables(config: Config, samples: Mapping[str, Any]) -> dict[str, Any]:
+    """Return variables with their sources, periods with their steps, and grids."""
+    described = samples.get("variables", {})
+    variables = [
+        {
+            "name": name,
+            "role": role,
+            "long_name": described.get(name, {}).get("long_name", ""),
+            "units": unit_text(described.get(name, {}).get("units") or entry.units),
+            "source": entry.source,
+            "variable": entry.variable,
+        }
+        for role, entries in (("predictand", config.data.predictands), ("static field", config.data.static))
+        for name, entry in entries.items()
+    ]
+    steps = {split["name"]: split for split in samples.get("splits", ())}
+    periods = [
+        {"name": name, "configured": getattr(config.split, name), **steps.get(name, {})}
+        for name in ("train", "validation", "test")
+    ]
+    return {
+        "variables": variables,
+        "periods": periods,
+        "grids": [_grid(grid) for grid in samples.get("grids", ())],
+    }
+
+
+def settings_table(config: Config) -> dict[str, Any]:
+    """Return the settings of all models side by side; rows have key, values and whether the models differ."""
+    flat = {name: dict(_flattened(model_settings(config, name).model_dump(mode="json"))) for name in config.models}
+    keys = list(dict.fromkeys(key for settings in flat.values() for key in settings if settings[key] is not None))
+    rows = []
+    for key in keys:
+        values = [_setting(settings.get(key)) for settings in flat.values()]
+        rows.append({"key": key, "values": values, "differs": len(set(values)) > 1})
+    return {"models": list(flat), "rows": rows}
+
+
+def training_rows(histories: Mapping[int, pd.DataFrame], unit: str) -> list[dict[str, Any]]:
+    """Return one row per seed: epochs, best epoch, its validation RMSE, and how long the training took."""
+    rows = []
+    for seed, history in sorted(histories.items()):
+        best = (
+            history.iloc[int(np.nanargmin(history["validation_rmse"]))]
+            if history["validation_rmse"].notna().any()
+            else None
+        )
+        rows.append(
+            {
+                "seed": seed,
+                "epochs": len(history),
+                "best": "–" if best is None else int(best["epoch"]),
+                "rmse": "–"
+                if best is None
+                else f"{number(best['validation_rmse'])} {difference_unit_text(unit)}".strip(),
+                "seconds": duration(float(history["seconds"].sum())) if "seconds" in history else "–",
+            }
+        )
+    return rows
+
+
+def _column(summary: pd.DataFrame, variable: str, metric: str) -> dict[str, str]:
+    unit = unit_of(summary, variable, metric)
+    unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)
+    title = f"{METRICS[metric].long_name}; a perfect prediction has {METRICS[metric].perfect:g}"
+    return {"metric": metric, "name": labelled(SHORT_NAMES.get(metric, metric), unit), "title": title}
+
+
+def _rmse_first(metrics: Collection[str]) -> list[str]:
+    return sorted(metrics, key=lambda metric: metric != "rmse")
+
+
+def _decimals(by_metric: Mapping[str, Mapping[str, Score]]) -> int:
+    """Return how many decimals give the smallest error three digits: all errors and biases get as many."""
+    errors = [
+        abs(score.value)
+        for metric, scores in by_metric.items()
+        for score in scores.values()
+        if metric in ("mae", "rmse") and score.value
+    ]
+    return min(max(2 - math.floor(math.log10(min(errors))), 0), 12) if errors else 3
+
+
+def _cell(metric: str, scores: Mapping[str, Score], model: str, decimals: int) -> dict[str, Any] | None:
+    if model not in scores:
+        return None
+    score = scores[model]
+    digits = decimals if METRICS[metric].unit == "same" else 3
+    distance = abs(score.value - METRICS[metric].perfect)
+    return {
+        "value": fixed(score.value, digits),
+        "interval": f"{fixed(score.lower, digits)} to {fixed(score.upper, digits)}" if score.has_interval else "",
+        "sort": "" if math.isnan(distance) else repr(distance),
+        "best": model == next(iter(scores)),
+    }
+
+
+def _grid(grid: Mapping[str, Any]) -> dict[str, str]:
+    spacing = [f"{step:.4g}°" for step in grid["spacing"] if step is not None]
+    return {
+        "name": grid["name"],
+        "cells": f"{grid['lat']} × {grid['lon']}",
+        "latitude": f"{_angle(grid['south'])}° to {_angle(grid['north'])}°",
+        "longitude": f"{_angle(grid['west'])}° to {_angle(grid['east'])}°",
+        "spacing": " × ".join(spacing),
+    }
+
+
+def _angle(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−")
+
+
+def _flattened(section: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in section.items():
+        name = f"{prefix}{key}"
+        pairs += _flattened(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
+    return pairs
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

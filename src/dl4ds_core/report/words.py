@@ -1,0 +1,112 @@
+"""The short summary in words, made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pandas as pd
+
+from dl4ds_core.report.scores import Score, scores_of, unit_of
+from dl4ds_core.report.text import difference_unit_text, number
+
+
+def summary_in_words(
+    summary: pd.DataFrame, variable: str, *, networks: Collection[str], confidence: float, label: str = ""
+) -> list[str]:
+    """Say which network is best on validation, how it does on test, and how the best baseline does.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        The long table of scores.
+    variable : str
+        The predictand.
+    networks : collection of str
+        Names of the trained models; all others are baselines.
+    confidence : float
+        Probability of the intervals.
+    label : str
+        Name of the predictand for the reader; default: ``variable``.
+
+    Returns
+    -------
+    list of str
+        Sentences, in order; fewer where scores are missing.
+    """
+    unit = difference_unit_text(unit_of(summary, variable, "rmse"))
+    validation = scores_of(summary, variable, "rmse", "validation")
+    test = scores_of(summary, variable, "rmse", "test")
+    candidates = [name for name in validation if name in networks]
+    if not candidates:
+        return [f"No network has been scored on the validation period for {label or variable}."]
+    best = candidates[0]
+    sentences = [_chosen(best, validation[best], len(candidates), unit, label or variable)]
+    if best not in test:
+        return sentences
+    score = test[best]
+    sentences.append(
+        f"On the test period its RMSE is {_value(score, unit)}{_interval(score, unit, confidence)}{_seeds(score)}."
+    )
+    baselines = {name: test[name] for name in test if name not in networks}
+    if baselines:
+        name = next(iter(baselines))
+        sentences.append(_comparison(score, name, baselines[name], unit, confidence))
+        sentences.append(
+            _all_networks({model: test[model] for model in test if model in networks}, baselines[name], name)
+        )
+    return sentences
+
+
+def _chosen(best: str, score: Score, count: int, unit: str, label: str) -> str:
+    if count == 1:
+        return f"{label}: the network {best} has a validation RMSE of {_value(score, unit)}."
+    return f"{label}: of {count} networks, {best} has the lowest RMSE on the validation period ({_value(score, unit)})."
+
+
+def _comparison(score: Score, name: str, baseline: Score, unit: str, confidence: float) -> str:
+    known = f"{_value(baseline, unit)}{_interval(baseline, unit, confidence)}"
+    reference = f"the best baseline on the test period, {name} ({known})"
+    if not baseline.value > 0:
+        return f"{reference[:1].upper()}{reference[1:]}, leaves nothing to gain."
+    gain = 100 * (1 - score.value / baseline.value)
+    if gain > 0:
+        text = f"That is {number(gain, 2)}% lower than {reference}"
+    elif gain < 0:
+        text = f"It does not beat {reference}: its RMSE is {number(-gain, 2)}% higher"
+    else:
+        text = f"It does not beat {reference}: both are equal"
+    if score.has_interval and baseline.has_interval:
+        overlap = score.lower <= baseline.upper and baseline.lower <= score.upper
+        text += (
+            "; the two intervals overlap, so this may be chance" if overlap else "; the two intervals do not overlap"
+        )
+    return text + "."
+
+
+def _all_networks(networks: Mapping[str, Score], baseline: Score, name: str) -> str:
+    better = [model for model, score in networks.items() if score.value < baseline.value]
+    if len(networks) == 1:
+        return ""
+    if len(better) == len(networks):
+        return f"All {len(networks)} networks have a lower test RMSE than every baseline."
+    if not better:
+        return f"None of the {len(networks)} networks has a lower test RMSE than {name}."
+    return f"{len(better)} of {len(networks)} networks have a lower test RMSE than {name}: {', '.join(better)}."
+
+
+def _value(score: Score, unit: str) -> str:
+    return f"{number(score.value)} {unit}".strip()
+
+
+def _interval(score: Score, unit: str, confidence: float) -> str:
+    if not score.has_interval:
+        return ""
+    bounds = f"{number(score.lower)} to {number(score.upper)} {unit}".strip()
+    return f", {100 * confidence:g}% interval {bounds}"
+
+
+def _seeds(score: Score) -> str:
+    if len(score.seeds) < 2:
+        return ""
+    lowest, highest = number(score.seeds[0]), number(score.seeds[-1])
+    return f" (median of {len(score.seeds)} seeds, which range from {lowest} to {highest})"

@@ -1,0 +1,42 @@
+"""Verification: scores, maps of scores, intervals by block bootstrap, and the table that compares models.
+
+To add a score, write one function in the form of its neighbours and one line of `METRICS`.
+"""
+
+from __future__ import annotations
+
+from dl4ds_core.verification.bootstrap import (
+    block_steps,
+    block_weights,
+    intervals,
+    record_segments,
+    resampled_means,
+)
+from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
+from dl4ds_core.verification.metrics import METRICS, Metric
+from dl4ds_core.verification.spatial import ssim
+from dl4ds_core.verification.summary import COLUMNS, complete_rows, ranking, read_summary, write_summary
+from dl4ds_core.verification.table import verify
+
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "Metric",
+    "bias",
+    "block_steps",
+    "block_weights",
+    "complete_rows",
+    "intervals",
+    "mae",
+    "pearson",
+    "ranking",
+    "read_summary",
+    "record_segments",
+    "resampled_means",
+    "rmse",
+    "spearman",
+    "ssim",
+    "std_ratio",
+    "verify",
+    "write_summary",
+]

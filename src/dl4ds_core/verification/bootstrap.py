@@ -1,0 +1,247 @@
+"""Block bootstrap in time: resampling weights that keep autocorrelation and never cross a gap, and intervals.
+
+A resample of the record is written as a count per time step, so a resampled mean of anything that has a value
+per step is one product of matrices, and the series themselves are never copied.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from dl4ds_core.errors import DataError
+
+__all__ = ["block_steps", "block_weights", "intervals", "record_segments", "resampled_means"]
+
+FloatArray = npt.NDArray[np.float64]
+CountArray = npt.NDArray[np.int32]
+
+GAP_FACTOR = 1.5
+"""A step longer than this many median steps is a gap in the record."""
+
+_SAMPLES_AT_ONCE = 256
+
+_DAYS = {
+    "min": 1 / 1440,
+    "minute": 1 / 1440,
+    "h": 1 / 24,
+    "hour": 1 / 24,
+    "d": 1.0,
+    "day": 1.0,
+    "w": 7.0,
+    "week": 7.0,
+}
+
+_YEAR_DAYS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
+"""Days in a year by calendar; other calendars have 365.2425."""
+
+
+def record_segments(time: xr.DataArray) -> list[slice]:
+    """Split the record at its gaps.
+
+    Parameters
+    ----------
+    time : xarray.DataArray
+        Increasing times ``(time,)``, datetime64 or cftime.
+
+    Returns
+    -------
+    list of slice
+        Runs of time steps without a gap: a step longer than 1.5 times the median step is a gap.
+
+    Raises
+    ------
+    DataError
+        If the record is empty or its times don't increase.
+    """
+    steps = _step_days(time)
+    breaks = np.flatnonzero(_is_gap(steps)) + 1
+    edges = [0, *breaks.tolist(), time.size]
+    return [slice(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def block_steps(time: xr.DataArray, block: str) -> int:
+    """Convert the length of a block from a duration to time steps.
+
+    Parameters
+    ----------
+    time : xarray.DataArray
+        Increasing times ``(time,)``, datetime64 or cftime.
+    block : str
+        Number and unit: min, h, d, w, month or y (full words and plurals too), such as ``24h``, ``5d`` or
+        ``10 years``. A year is that of the calendar, on average, and a month its twelfth.
+
+    Returns
+    -------
+    int
+        Number of steps, rounded, at least 1. The length of a step is the mean of those that are not gaps.
+
+    Raises
+    ------
+    DataError
+        If the duration can't be read, or the record is empty or its times don't increase.
+    """
+    steps = _step_days(time)
+    days = _days(block, str(time.dt.calendar))
+    if steps.size == 0:
+        return 1
+    return max(1, round(days / float(steps[~_is_gap(steps)].mean())))
+
+
+def block_weights(time: xr.DataArray, *, block_steps: int, samples: int, seed: int) -> CountArray:
+    """Draw resamples of a record by blocks.
+
+    The bootstrap of blocks of fixed length (Künsch 1989) in its circular form (Politis and Romano 1992),
+    applied to each run of steps between gaps: blocks that pass the end of a run go on at its beginning, so
+    all steps are drawn equally often on average, and no block holds steps of two runs. A run shorter than a
+    block is a block of its own; its steps are drawn as often as others.
+
+    Parameters
+    ----------
+    time : xarray.DataArray
+        Increasing times ``(time,)``, datetime64 or cftime.
+    block_steps : int
+        Length of a block in time steps.
+    samples : int
+        Number of resamples.
+    seed : int
+        Seed of the random numbers. The same record and seed give the same resamples, so models can be
+        compared in pairs.
+
+    Returns
+    -------
+    numpy.ndarray of int32
+        How often each step is drawn, ``(sample, time)``; each row sums to the number of steps (the last block
+        of a resample is cut).
+
+    Raises
+    ------
+    DataError
+        If the record holds fewer than two blocks, its times don't increase, or a number is not positive.
+
+    References
+    ----------
+    Künsch, H. R. (1989). The jackknife and the bootstrap for general stationary observations. Annals of
+    Statistics, 17, 1217-1241. doi:10.1214/aos/1176347265
+    Politis, D. N. and Romano, J. P. (1992). A circular block-resampling procedure for stationary data. In:
+    LePage, R. and
+    Billard, L. (eds), Exploring the limits of bootstrap. Wiley, 263-270.
+    Wilks, D. S. (1997). Resampling hypothesis tests for autocorrelated fields. Journal of Climate, 10, 65-82.
+    doi:10.1175/1520-0442(1997)010<0065:RHTFAF>2.0.CO;2
+    """
+    if block_steps < 1 or samples < 1:
+        raise DataError(f"Bootstrap: expected positive block_steps and samples; found {block_steps} and {samples}.")
+    segments = record_segments(time)
+    sizes = np.array([segment.stop - segment.start for segment in segments])
+    lengths = np.minimum(block_steps, sizes)
+    if float((sizes / lengths).sum()) < 2:
+        raise DataError(
+            f"Bootstrap: expected a record of two blocks or more; found {time.size} time steps and blocks of "
+            f"{block_steps} steps. Choose a shorter verification.bootstrap.block."
+        )
+    firsts = np.array([segment.start for segment in segments])
+    # A step lies in as many blocks as those of its run are long: the inverse as the chance evens that out.
+    chance = np.repeat(1 / lengths, sizes)
+    chance /= chance.sum()
+    segment_of = np.repeat(np.arange(sizes.size), sizes)
+    offsets = np.arange(lengths.max())
+    most = -(-time.size // int(lengths.min()))
+    random = np.random.default_rng(seed)
+    counts = np.empty((samples, time.size), dtype=np.int32)
+    for sample in range(samples):
+        starts = random.choice(time.size, size=most, p=chance)
+        needed = np.searchsorted(np.cumsum(lengths[segment_of[starts]]), time.size) + 1
+        starts = starts[:needed]
+        segment = segment_of[starts]
+        first, size, length = firsts[segment], sizes[segment], lengths[segment]
+        steps = first[:, None] + ((starts - first)[:, None] + offsets) % size[:, None]
+        drawn = steps[offsets < length[:, None]][: time.size]
+        counts[sample] = np.bincount(drawn, minlength=time.size)
+    return counts
+
+
+def resampled_means(values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> FloatArray:
+    """Mean over time of each resample.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Values ``(..., time)``.
+    counts : numpy.ndarray
+        Resamples ``(sample, time)`` of `block_weights`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Means ``(..., sample)``.
+    """
+    means = np.empty((*values.shape[:-1], counts.shape[0]))
+    for first in range(0, counts.shape[0], _SAMPLES_AT_ONCE):
+        some = slice(first, first + _SAMPLES_AT_ONCE)
+        means[..., some] = values @ counts[some].T.astype(np.float64)
+    return means / values.shape[-1]
+
+
+def intervals(resampled: FloatArray, *, confidence: float = 0.9) -> tuple[FloatArray, FloatArray]:
+    """Percentile intervals.
+
+    Parameters
+    ----------
+    resampled : numpy.ndarray
+        Score of each resample, ``(..., sample)``. Resamples where it is undefined (NaN) are left out.
+    confidence : float
+        Part of the resamples inside the interval: 0.9 gives the 5% and 95% quantiles.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Lower and upper end ``(...)``; NaN where all resamples are undefined.
+
+    Raises
+    ------
+    DataError
+        If the confidence is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise DataError(f"Bootstrap: expected a confidence between 0 and 1; found {confidence}.")
+    defined = ~np.isnan(resampled).all(axis=-1)
+    ends = np.full((2, *resampled.shape[:-1]), np.nan)
+    tail = (1 - confidence) / 2
+    ends[:, defined] = np.nanquantile(resampled[defined], [tail, 1 - tail], axis=-1)
+    return ends[0], ends[1]
+
+
+def _step_days(time: xr.DataArray) -> FloatArray:
+    """Lengths in days of the steps between times ``(time,)``: one fewer than times."""
+    if time.ndim != 1 or time.size == 0:
+        raise DataError(f"Expected times along one dimension; found the shape {time.shape}.")
+    differences = pd.to_timedelta(np.diff(time.values))
+    days = np.asarray(differences / pd.Timedelta(days=1), dtype=np.float64)
+    if not (days > 0).all():
+        where = int(np.flatnonzero(~(days > 0))[0])
+        raise DataError(f"Expected increasing times; found {time.values[where + 1]} after {time.values[where]}.")
+    return days
+
+
+def _is_gap(steps: FloatArray) -> npt.NDArray[np.bool_]:
+    return steps > GAP_FACTOR * np.median(steps) if steps.size else np.zeros(0, dtype=bool)
+
+
+def _days(duration: str, calendar: str) -> float:
+    """Read a duration, such as 24h or 10 years, in days."""
+    year = _YEAR_DAYS.get(calendar, 365.2425)
+    units = _DAYS | {"month": year / 12, "y": year, "yr": year, "year": year}
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", duration.lower())
+    unit = match.group(2) if match else ""
+    days = float(match.group(1)) * units.get(unit, units.get(unit.removesuffix("s"), 0.0)) if match else 0.0
+    if days <= 0:
+        raise DataError(
+            f"verification.bootstrap.block: expected a number and one of the units {', '.join(units)}, "
+            f"such as 24h or 10y; found {duration!r}."
+        )
+    return days

@@ -1,0 +1,139 @@
+"""Locks, conda environments and pyproject.toml name the same packages in the same versions."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+# The build for GPUs is not locked: it has the version of the one for CPUs.
+STANDS_FOR = {"tensorflow": "tensorflow-cpu"}
+
+
+def read_lock(path: Path) -> dict[str, str]:
+    """Version by name of all packages of a lock."""
+    pins = re.findall(r"^([\w.-]+)==([^\s;\\]+)", path.read_text(), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+LOCKED = {name: version for path in LOCKS for name, version in read_lock(path).items()}
+
+
+def pip_section(path: Path) -> list[Requirement]:
+    """Requirements that an environment installs with pip."""
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    sections = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]
+    return [Requirement(line) for section in sections for line in section]
+
+
+def conda_section(path: Path) -> dict[str, str]:
+    """Version (empty where any will do) by name of what an environment installs with conda."""
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    pairs = [entry.partition("=")[::2] for entry in dependencies if isinstance(entry, str)]
+    return dict(pairs)
+
+
+def declared() -> list[Requirement]:
+    """Everything that pyproject.toml asks for."""
+    project = PROJECT["project"]
+    groups = [*project["optional-dependencies"].values(), *PROJECT["dependency-groups"].values()]
+    return [Requirement(line) for group in [project["dependencies"], *groups] for line in group]
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=str)
+def test_locks_hold_what_the_project_declares(requirement: Requirement) -> None:
+    assert LOCKED[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_locks_agree_with_each_other() -> None:
+    for path in LOCKS:
+        assert read_lock(path).items() <= LOCKED.items()
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_locks_have_hashes_and_no_addresses(path: Path) -> None:
+    text = path.read_text()
+    assert "://" not in text
+    assert "--index" not in text
+    for entry in re.split(r"\n(?=[\w.-]+==)", text)[1:]:
+        assert "--hash=sha256:" in entry
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_conda_environment_has_the_locked_versions(path: Path) -> None:
+    environment = yaml.safe_load(path.read_text())
+    assert environment["name"] == f"dl4ds-{path.stem}"
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    conda = conda_section(path)
+    assert conda["python"] in PROJECT["project"]["requires-python"]
+    for name in conda.keys() & LOCKED.keys():
+        assert conda[name] in ("", LOCKED[name])
+    for requirement in pip_section(path):
+        locked = LOCKED[canonicalize_name(STANDS_FOR.get(requirement.name, requirement.name))]
+        assert str(requirement.specifier) == f"=={locked}"
+
+
+def test_conda_environments_are_installed_with_the_library() -> None:
+    assert {path.stem for path in ENVIRONMENTS} == {"data", "train", "train-gpu", "verify"}
+    for path in ENVIRONMENTS:
+        assert "--editable ." in path.with_suffix(".post-deploy.sh").read_text()
+
+
+def test_conda_environments_of_all_stages_hold_all_dependencies() -> None:
+    installed = {canonicalize_name(entry.name) for path in ENVIRONMENTS for entry in pip_section(path)}
+    runtime = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    assert runtime <= installed
+
+
+@pytest.mark.parametrize("stage", ["data", "verify"])
+def test_conda_environments_without_training_have_no_tensorflow(stage: str) -> None:
+    names = {entry.name for entry in pip_section(ROOT / "envs" / f"{stage}.yaml")}
+    assert not names & {"tensorflow", "tensorflow-cpu", "keras", "horovod"}
+
+
+@pytest.fixture
+def bare_machine(tmp_path: Path) -> dict[str, str]:
+    """Variables of a machine without apt-get, compiler, cdo and MPI; HOME is the copy to set up."""
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "cat", "dirname", "flock", "id", "mv", "rm", "sed", "sha256sum", "tail", "xargs"):
+        if path := shutil.which(tool):
+            (tools / tool).symlink_to(path)
+    return {"PATH": str(tools), "HOME": str(tmp_path), "LC_ALL": "C"}
+
+
+def set_up(machine: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
+    script = Path(machine["HOME"]) / "requirements" / "setup.sh"
+    command = [os.fspath(script)]
+    return subprocess.run(command, env=machine | variables, capture_output=True, text=True, check=False)
+
+
+def test_setup_without_rights_says_what_is_missing(bare_machine: dict[str, str]) -> None:
+    result = set_up(bare_machine, PYTHON=sys.executable)
+    assert result.returncode == 1
+    assert "a C++ compiler" in result.stderr
+    assert "module load" in result.stderr
+    assert "conda install" in result.stderr
+    assert "Python 3.11" not in result.stderr
+    assert not (Path(bare_machine["HOME"]) / ".venv").exists()
+
+
+def test_setup_refuses_another_interpreter(bare_machine: dict[str, str]) -> None:
+    result = set_up(bare_machine, PYTHON="/no/such/python")
+    assert result.returncode == 1
+    assert "/no/such/python" in result.stderr

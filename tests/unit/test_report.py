@@ -1,0 +1,419 @@
+"""The report: complete, self-contained, safe against markup in names, and honest about who is best."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cftime
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from dl4ds_core import figures, provenance
+from dl4ds_core.config import Config, parse
+from dl4ds_core.errors import DataError
+from dl4ds_core.report import by_run, describe_samples, runs, write_report
+from dl4ds_core.report.scores import typical_seeds
+from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
+from dl4ds_core.report.words import summary_in_words
+from dl4ds_core.verification import complete_rows
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "report.html.j2"
+NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"
+
+
+class Page(HTMLParser):
+    """Collects what a page holds: addresses it loads, text, tags that stay open, and table rows."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.rows: list[list[str]] = []
+        self.scripts = 0
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.addresses += [
+            value for key, value in attrs if key in ("src", "href", "action", "data", "poster") and value
+        ]
+        if tag == "img":
+            self.images.append(values)
+        if tag == "script":
+            self.scripts += 1
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+            if any(tag in self.open for tag in ("td", "th")):
+                self.rows[-1][-1] += data
+
+
+def config(**changes: Any) -> Config:
+    content: dict[str, Any] = {
+        "experiment": "trial",
+        "title": "A trial",
+        "seeds": [1, 2, 3],
+        "sources": {"src": {"paths": ["data/a.nc"], "citation": "Somebody (2020)", "licence": "CC-BY 4.0"}},
+        "data": {"predictands": {"t2m": {"source": "src", "variable": "t2m"}}, "scale": 4},
+        "split": {"train": ["2001", "2002"], "validation": ["2003", "2003"], "test": ["2004", "2004"]},
+        "models": {
+            "net": {"backbone": "resnet", "upsampling": "spc"},
+            "other": {"backbone": "unet", "upsampling": "pin", "filters": 7},
+        },
+        "verification": {"baselines": ["bicubic", "nearest"]},
+    }
+    return parse(content | changes)
+
+
+def rows(model: str, seed: int, split: str, rmse: float, variable: str = "t2m", width: float = 0.1) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "variable": variable,
+            "metric": ["rmse", "bias", "pearson"],
+            "unit": ["degC", "degC", "1"],
+            "value": [rmse, -rmse / 10, 1 - rmse / 10],
+            "lower": [rmse - width, np.nan, 0.1],
+            "upper": [rmse + width, np.nan, 0.2],
+        }
+    )
+    return complete_rows(table, model=model, seed=seed, split=split)
+
+
+def summary(
+    net: float = 0.3, other: float = 0.4, splits: Iterable[str] = ("validation", "test"), **options: Any
+) -> pd.DataFrame:
+    parts = []
+    for split in splits:
+        for seed in (1, 2, 3):
+            parts += [
+                rows("net", seed, split, net + 0.01 * seed, **options),
+                rows("other", seed, split, other, **options),
+            ]
+        parts += [rows("bicubic", 0, split, 0.6, **options), rows("nearest", 0, split, 0.9, **options)]
+    return pd.concat(parts)
+
+
+def history(best: int = 2) -> pd.DataFrame:
+    rmse = [0.5 if epoch == best else 1.0 for epoch in (1, 2, 3)]
+    return pd.DataFrame({"epoch": [1, 2, 3], "validation_rmse": rmse, "seconds": [30.0, 20.0, 20.0]})
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("figures") / "training.png"
+    curve = pd.DataFrame({"epoch": [1, 2], "loss": 1.0, "validation_loss": 1.0, "validation_rmse": [1.0, 2.0]})
+    figures.save(figures.training_curve(curve), path)
+    return path
+
+
+def written(
+    tmp_path: Path, settings: Config | None = None, table: pd.DataFrame | None = None, **options: Any
+) -> tuple[str, Page]:
+    settings = settings or config()
+    record = options.pop("record", None) or provenance.collect(settings, [])
+    write_report(
+        tmp_path / "report.html",
+        config=settings,
+        summary=summary() if table is None else table,
+        provenance=record,
+        template=TEMPLATE,
+        **options,
+    )
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_whole_report(tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "a.nc").write_bytes(b"abc")
+    record = provenance.collect(config(), [tmp_path / "a.nc"]) | {"git": {"commit": "c0ffee", "dirty": True}}
+    total = {"jobs": 2, "seconds": 200.0, "cpu_seconds": 7300.0, "max_rss_mib": 512.0}
+    record["cost"] = {"stages": [{"stage": "train", **total}], "rules": [], "total": total}
+    runs_with_figures = {("net", 1): [picture], ("net", 2): [picture], ("nearest", 0): [picture]}
+    text, page = written(
+        tmp_path,
+        record=record,
+        figures=runs_with_figures,
+        rankings=[picture],
+        histories={("net", 1): history(), ("net", 2): history(3)},
+        command="snakemake --profile profiles/local",
+        samples={
+            "splits": [
+                {
+                    "name": "test",
+                    "steps": 366,
+                    "first": "2004-01-01",
+                    "last": "2004-12-31",
+                    "calendar": "noleap",
+                }
+            ],
+            "variables": {"t2m": {"long_name": "2 metre temperature", "units": "degC"}},
+            "grids": [
+                {
+                    "name": "fine",
+                    "lat": 32,
+                    "lon": 48,
+                    "south": -10.0,
+                    "north": 50,
+                    "west": 1,
+                    "east": 2,
+                    "spacing": [0.25, None],
+                }
+            ],
+        },
+    )
+    assert page.open == []
+    for expected in (
+        "A trial",
+        "2 metre temperature: of 2 networks, net has the lowest RMSE on the validation period (0.320 K).",
+        "32 × 48",
+        "366",
+        "Somebody (2020)",
+        "CC-BY 4.0",
+        "3 min 20 s",
+        "c0ffee",
+        "not committed",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "git checkout c0ffee",
+        "snakemake --profile profiles/local",
+        "Figures of seed 2",
+    ):
+        assert expected in page.text
+    # The ranking; the typical seed of net, and nearest, which is closed.
+    assert len(page.images) == 3
+    assert all(image["alt"] and image["width"] == "1080" for image in page.images)
+    assert text.count("<details") == 2
+    assert text.count(" open>") == 1
+
+
+def test_loads_nothing_from_elsewhere(tmp_path: Path, picture: Path) -> None:
+    text, page = written(tmp_path, figures={("net", 1): [picture]}, rankings=[picture])
+    assert page.addresses
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert "default-src 'none'" in text
+    assert not re.search(r"@import|url\(", text)
+    for anchor in (address[1:] for address in page.addresses if address.startswith("#")):
+        assert f'id="{anchor}"' in text
+
+
+def test_all_models_are_in_both_tables_with_every_metric(tmp_path: Path) -> None:
+    _, page = written(tmp_path)
+    found = [row for row in page.rows if len(row) == 5]
+    heads = [row for row in found if row[0] == "Model"]
+    assert heads == [["Model", "Seeds", "Bias (K)", "RMSE (K)", "Pearson corr."]] * 2
+    models = [row[0].split()[0] for row in found if row[0] != "Model"]
+    assert models == ["net", "other", "bicubic", "nearest"] * 2
+    net = next(row for row in found if row[0].startswith("net"))
+    assert net[0].split() == ["net", "network"]
+    assert net[1:] == ["3", "−0.032", "0.320 0.220 to 0.420", "0.968 0.100 to 0.200"]
+
+
+def test_markup_in_names_shows_as_text(tmp_path: Path) -> None:
+    settings = config(title=NASTY, sources={"src": {"paths": [NASTY], "citation": NASTY, "licence": NASTY}})
+    table = pd.concat([summary(), rows(NASTY, 0, "test", 0.5)])
+    text, page = written(
+        tmp_path,
+        settings,
+        table,
+        samples={"variables": {"t2m": {"long_name": NASTY, "units": NASTY}}, "splits": [], "grids": []},
+        command=NASTY,
+    )
+    assert "<script>alert" not in text
+    assert page.scripts == 1
+    assert page.open == []
+    assert page.text.count(NASTY) >= 8
+
+
+def test_parts_that_are_missing_are_left_out(tmp_path: Path) -> None:
+    text, page = written(tmp_path, table=summary(splits=["test"]))
+    assert page.images == []
+    assert 'id="models"' not in text
+    assert 'id="cost"' not in text
+    assert "Validation period" not in page.text
+    assert "No network has been scored on the validation period" in page.text
+    assert "Commit" not in page.text
+
+
+def test_a_score_that_one_model_lacks(tmp_path: Path) -> None:
+    table = summary()
+    table = table[~((table["model"] == "nearest") & (table["metric"] == "rmse"))]
+    _, page = written(tmp_path, table=table)
+    row = next(row for row in page.rows if row and row[0].startswith("nearest"))
+    assert row[3] == "–"
+
+
+def test_several_predictands_have_their_own_sections(tmp_path: Path, picture: Path) -> None:
+    both = {name: {"source": "src", "variable": name} for name in ("t2m", "pr")}
+    settings = config(data={"predictands": both, "scale": 4})
+    figure = tmp_path / "scores-pr.png"
+    figure.write_bytes(picture.read_bytes())
+    table = pd.concat([summary(), summary(net=0.7, variable="pr")])
+    _, page = written(tmp_path, settings, table, figures={("net", 2): [figure]})
+    assert "t2m: of 2 networks" in page.text
+    assert "pr: of 2 networks, other has the lowest" in page.text
+    assert "pr: Scores per cell" in page.text
+
+
+def test_rows_of_seasons_and_regions_are_not_mixed_in(tmp_path: Path) -> None:
+    winter = summary(net=0.01).assign(season="DJF")
+    _, page = written(tmp_path, table=pd.concat([summary(), winter]))
+    assert "(0.320 K)" in page.text
+
+
+def test_settings_stand_side_by_side(tmp_path: Path) -> None:
+    text, page = written(tmp_path)
+    rows_of_settings = {row[0]: row[1:] for row in page.rows if row}
+    assert rows_of_settings["network.filters"] == ["32", "7"]
+    assert rows_of_settings["training.loss.mae"] == ["1", "1"]
+    assert '<tr class="same"><th scope="row" class="mono">training.epochs' in text
+
+
+@pytest.mark.parametrize(
+    ("net", "width", "expected"),
+    [
+        (0.3, 0.01, "47% lower than the best baseline on the test period, bicubic"),
+        (0.3, 0.01, "the two intervals do not overlap"),
+        (0.56, 0.1, "the two intervals overlap, so this may be chance"),
+        (0.3, 0.01, "All 2 networks have a lower test RMSE than every baseline."),
+        (
+            0.3,
+            0.01,
+            "0.320 K, 90% interval 0.310 to 0.330 K (median of 3 seeds, which range from 0.310 to 0.330)",
+        ),
+    ],
+)
+def test_summary_in_words(net: float, width: float, expected: str) -> None:
+    table = summary(net=net, other=net + 0.02, width=width)
+    assert expected in " ".join(summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9))
+
+
+def test_summary_says_when_a_network_does_not_beat_a_baseline() -> None:
+    def words(net: float, other: float) -> str:
+        return " ".join(summary_in_words(summary(net, other), "t2m", networks=["net", "other"], confidence=0.9))
+
+    worse = words(0.88, 0.95)
+    assert "net has the lowest RMSE on the validation period" in worse
+    assert "It does not beat the best baseline on the test period, bicubic" in worse
+    assert "its RMSE is 50% higher" in worse
+    assert "None of the 2 networks has a lower test RMSE than bicubic." in worse
+    assert "both are equal" in words(0.58, 0.7)
+    assert "1 of 2 networks have a lower test RMSE than bicubic: net." in words(0.3, 0.9)
+
+
+def test_summary_with_less_to_say() -> None:
+    def words(table: pd.DataFrame) -> list[str]:
+        return summary_in_words(table, "t2m", networks=["net"], confidence=0.9)
+
+    only_validation = words(rows("net", 1, "validation", 0.3))
+    assert only_validation == ["t2m: the network net has a validation RMSE of 0.300 K."]
+    both = [rows("net", 1, split, 0.3, width=np.nan) for split in ("validation", "test")]
+    assert words(pd.concat(both))[1:] == ["On the test period its RMSE is 0.300 K."]
+    perfect = pd.concat([*both, rows("bicubic", 0, "test", 0.0)])
+    assert "leaves nothing to gain" in words(perfect)[2]
+
+
+def test_typical_seed_is_that_of_the_median() -> None:
+    table = pd.concat(
+        [rows("net", seed, "validation", value) for seed, value in ((1, 0.9), (2, 0.1), (3, 0.5), (4, 0.6))]
+    )
+    assert typical_seeds(table, "t2m", ["net", "unknown"]) == {"net": 3}
+
+
+def test_samples_are_described_from_their_headers(tmp_path: Path) -> None:
+    time = [cftime.Datetime360Day(2040 + year, 2, 30) for year in range(5)]
+    fine = xr.Dataset(
+        {
+            "tas": (
+                ("time", "lat", "lon"),
+                np.zeros((5, 8, 4)),
+                {"units": "K", "standard_name": "air_temperature"},
+            )
+        },
+        coords={"time": time, "lat": np.arange(8.0), "lon": 225 + 2 * np.arange(4.0)},
+    )
+    fine.to_netcdf(tmp_path / "fine.nc")
+    fine.coarsen(lat=4, lon=4).mean().to_netcdf(tmp_path / "coarse.nc")
+    described = describe_samples({"test": tmp_path / "fine.nc"}, tmp_path / "coarse.nc")
+    assert described["splits"] == [
+        {"name": "test", "steps": 5, "first": "2040-02-30", "last": "2044-02-30", "calendar": "360_day"}
+    ]
+    assert described["variables"] == {"tas": {"long_name": "air temperature", "units": "K"}}
+    assert [(grid["name"], grid["lat"], grid["lon"], grid["spacing"]) for grid in described["grids"]] == [
+        ("fine", 8, 4, [1.0, 2.0]),
+        ("coarse", 2, 1, [4.0, None]),
+    ]
+    (tmp_path / "bad.nc").write_bytes(b"no netCDF")
+    with pytest.raises(DataError, match="expected a netCDF file of samples"):
+        describe_samples({"test": tmp_path / "bad.nc"})
+
+
+def test_files_are_sorted_by_run() -> None:
+    settings = config(seeds=[1])
+    assert runs(settings) == [("net", 1), ("other", 1), ("bicubic", 0), ("nearest", 0)]
+    files = [
+        "r/net/seed1/figures/a.png",
+        "r/net/seed1/figures/b.png",
+        "r/nearest/seed0/c.png",
+        "r/old/seed1/d.png",
+    ]
+    found = by_run(settings, "r", files)
+    assert {run: [file.name for file in chosen] for run, chosen in found.items()} == {
+        ("net", 1): ["a.png", "b.png"],
+        ("nearest", 0): ["c.png"],
+    }
+
+
+def test_what_cannot_be_reported_is_refused(tmp_path: Path) -> None:
+    options = {
+        "config": config(),
+        "summary": summary(),
+        "provenance": provenance.collect(config(), []),
+        "template": TEMPLATE,
+    }
+    (tmp_path / "a.png").write_text("no picture")
+    for changed, message in (
+        ({"summary": summary()[:0]}, "expected scores over the whole domain"),
+        ({"template": tmp_path / "none.j2"}, "expected the template"),
+        ({"rankings": [tmp_path / "none.png"]}, "can't read it"),
+        ({"rankings": [tmp_path / "a.png"]}, "expected a PNG file"),
+    ):
+        with pytest.raises(DataError, match=message):
+            write_report(tmp_path / "report.html", **(options | changed))  # type: ignore[arg-type]
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_units_numbers_durations_and_sizes() -> None:
+    expected = {"degC": "°C", "1": "", "m s**-1": "m s⁻¹", "kg m-2 s-1": "kg m⁻² s⁻¹", "W m^2": "W m²"}
+    assert {unit: unit_text(unit) for unit in expected} == expected
+    assert unit_text(None) == ""
+    assert [difference_unit_text(unit) for unit in ("degC", "K", "mm")] == ["K", "K", "mm"]
+    assert [number(value) for value in (0.35971, 1234.6, -0.5, float("nan"), 12.0)] == [
+        "0.360",
+        "1235",
+        "−0.500",
+        "–",
+        "12.0",
+    ]
+    assert [fixed(-0.0004, 3), fixed(-1.26, 1), fixed(float("nan"), 2)] == ["0.000", "−1.3", "–"]
+    assert [duration(value) for value in (4.24, 200, 7300)] == ["4.2 s", "3 min 20 s", "2 h 1 min"]
+    assert [size(value) for value in (812, 1.86e6, 5e15)] == ["812 B", "1.9 MB", "5000.0 TB"]
