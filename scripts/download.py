@@ -15,8 +15,8 @@ def main(url: str, sha256: str, target: str) -> None:
             pooch.retrieve(url, f"sha256:{sha256}", fname=temporary.name, path=temporary.parent)
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{url} could not be downloaded: {error}. Put the file there by hand as {Path(target)}, or name a folder that "
-                "has it in the environment variable DL4DS_DATA"
+                f"{url} could not be downloaded: {error}. Put the file there by hand as {Path(target)}, "
+                "or name a folder that has it in the environment variable DL4DS_DATA"
             ) from error
 
 

@@ -46,8 +46,8 @@ def main(
             io.write(chosen, outputs[split][grid], attributes)
             logger.info("%s, %s grid: %d time steps", split, grid, chosen.sizes["time"])
     if static_output:
-        fields = [io.open_dataset(path) for path in static]
-        io.write(xr.merge(fields, join="exact", combine_attrs="override"), static_output, attributes)
+        layers = [io.open_dataset(path) for path in static]
+        io.write(xr.merge(layers, join="exact", combine_attrs="override"), static_output, attributes)
     with io.open_dataset(outputs["train"]["fine"]) as train, io.atomic(statistics) as temporary:
         found = {str(name): [float(field.min()), float(field.max())] for name, field in train.data_vars.items()}
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -14,9 +14,9 @@ import tensorflow as tf
 from dl4ds_core import io, jobs, scaling
 from dl4ds_core.config import ModelSettings, digest
 from dl4ds_core.pipeline import Samples, static_input
+from dl4ds_core.training import checkpoints
 from dl4ds_core.training.distributed import Ranks
 from dl4ds_core.training.supervised import Trainer
-from dl4ds_core.training import checkpoints
 
 logger = logging.getLogger("dl4ds_core.train")
 
@@ -43,8 +43,8 @@ def main(
     keras.utils.set_random_seed(seed)
     chosen = ModelSettings.model_validate_json(Path(settings).read_text(encoding="utf-8"))
     fitted = scaling.load(scalers)
-    files = {split: [f"{data}/{split}/{grid}.nc" for grid in ("coarse", "fine")] for split in ("train", "validation")}
-    samples, validation = (Samples(*files[split], scalers=fitted) for split in ("train", "validation"))
+    files = {split: (f"{data}/{split}/coarse.nc", f"{data}/{split}/fine.nc") for split in ("train", "validation")}
+    samples, validation = (Samples(*files[split], fitted) for split in ("train", "validation"))
     logger.info("%d ranks, %d training samples, %d to validate", ranks.size, len(samples), len(validation))
     trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, ranks)
     logger.info("%d weights", trainer.network.count_params())

@@ -109,17 +109,18 @@ def _predictand(
 
 
 def _paths(config: Config, source: str, inventory: Inventory, problems: ProblemList) -> list[str]:
+    found: list[str] = []
     with _noting(problems):
         paths = source_paths(source, config.sources[source])
         absent = [path for path in paths if not Path(path).exists()]
         inventory.notes += [f"to be downloaded: {path}" for path in absent if config.sources[source].downloads]
-        return [path for path in paths if path not in absent]
-    return []
+        found = [path for path in paths if path not in absent]
+    return found
 
 
 def _row(name: str, path: str, variable: str, found: xr.DataArray) -> tuple[str, ...]:
     grid = f"{found.sizes['lat']} x {found.sizes['lon']}" if "lat" in found.sizes else "other"
-    time = found["time"].values if "time" in found.coords else []
+    time = found["time"].values if "time" in found.coords else np.array([])
     period = f"{text(time[0])} to {text(time[-1])}" if len(time) else ""
     return (name, path, variable, str(found.attrs.get("units", "")), grid, period, str(len(time) or ""))
 
@@ -132,7 +133,7 @@ def _compare(fields: dict[str, list[xr.DataArray]]) -> None:
         for axis in ("lat", "lon"):
             if not np.array_equal(part[axis].values, reference[axis].values):
                 raise DataError(
-                    f"data.predictands: {name!r} and {reference_name!r} (or two of their files) are on different grids: "
+                    f"data.predictands: {name!r} and {reference_name!r} (or two of their files) are on other grids: "
                     f"{part.sizes[axis]} and {reference.sizes[axis]} cells along {axis}, from "
                     f"{part[axis].values[0]:g} and {reference[axis].values[0]:g}; all must share one grid"
                 )

@@ -91,13 +91,13 @@ def missing_values(field: xr.DataArray, where: str) -> None:
     DataError
         Saying how many there are, and in which time steps.
     """
-    missing = (~np.isfinite(field)).sum(["lat", "lon"]).compute()
+    missing = (~field.notnull() | (abs(field) == np.inf)).sum(["lat", "lon"]).compute()
     if missing.any():
         worst = missing["time"].values[int(missing.values.argmax())]
         raise DataError(
-            f"{where}: {int(missing.sum())} values are missing, in {int((missing > 0).sum())} of {missing.size} time steps "
-            f"(most at {text(worst)}); `data.missing: refuse` needs complete fields: choose a `data.domain` without "
-            "missing cells"
+            f"{where}: {int(missing.sum())} values are missing, in {int((missing > 0).sum())} of {missing.size} "
+            f"time steps (most at {text(worst)}); `data.missing: refuse` needs complete fields: "
+            "choose a `data.domain` without missing cells"
         )
 
 
@@ -171,7 +171,7 @@ def _cdo_remap(path: str | Path, variable: str, target: Grid, regrid: Regrid) ->
     if program is None:
         raise RegridError(
             f"{path}: {variable} is on another grid than the predictands, and the regridding engine cdo is not "
-            "installed: install it (Debian: apt install cdo; conda: conda install -c conda-forge cdo) or load its module"
+            "installed: install it (Debian: apt install cdo; conda install -c conda-forge cdo), or load its module"
         )
     with tempfile.TemporaryDirectory() as folder:
         description, result = Path(folder) / "grid.txt", Path(folder) / "field.nc"

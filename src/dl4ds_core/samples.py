@@ -41,7 +41,8 @@ def assemble(parts: Mapping[str, Sequence[str | Path]]) -> xr.Dataset:
         for axis in ("time", "lat", "lon"):
             if not np.array_equal(first[axis].values, field[axis].values):
                 raise DataError(
-                    f"predictands {first_name!r} and {name!r} differ in {axis}: {_range(first, axis)} and {_range(field, axis)}"
+                    f"predictands {first_name!r} and {name!r} differ in {axis}: "
+                    f"{_range(first, axis)} and {_range(field, axis)}"
                 )
     return xr.merge(fields.values(), join="exact", combine_attrs="override")
 
@@ -84,4 +85,5 @@ def take(dataset: xr.Dataset, period: Period, split: str) -> xr.Dataset:
 
 def empty_split(split: str, time: xr.DataArray) -> str:
     """Return the message for a split without time steps."""
-    return f"split.{split}: no time step lies in this period; the record goes from {text(time.values[0])} to {text(time.values[-1])}"
+    first, last = text(time.values[0]), text(time.values[-1])
+    return f"split.{split}: no time step lies in this period; the record goes from {first} to {last}"

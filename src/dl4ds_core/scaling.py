@@ -53,14 +53,14 @@ def fit(field: xr.DataArray, normalization: Normalization) -> Scaler:
     dims = ["time"] if per_cell else list(field.dims)
     field = field.astype(np.float64)
     if normalization.method == "minmax":
-        offset = field.min(dims)
-        factor = field.max(dims) - offset
+        lowest = field.min(dims)
+        fitted = xr.Dataset({"offset": lowest, "factor": field.max(dims) - lowest})
     else:
-        offset = field.mean(dims)
-        factor = np.sqrt(((field - offset) ** 2).mean(dims))
-    offset, factor = xr.Dataset({"offset": offset, "factor": factor}).compute().values()
+        mean = field.mean(dims)
+        fitted = xr.Dataset({"offset": mean, "factor": ((field - mean) ** 2).mean(dims) ** 0.5})
+    fitted = fitted.compute()
     # A field or cell that never changes is only shifted.
-    return Scaler(offset.values, np.where(factor.values > 0, factor.values, 1.0))
+    return Scaler(fitted["offset"].values, np.where(fitted["factor"].values > 0, fitted["factor"].values, 1.0))
 
 
 def fit_all(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import xarray as xr
 
@@ -57,7 +59,7 @@ def require_ascending(time: xr.DataArray, where: str) -> None:
         Naming the first pair of steps that doesn't.
     """
     values = time.values
-    for earlier, later in zip(values[:-1], values[1:], strict=True):
+    for earlier, later in pairwise(values):
         if not earlier < later:
             problem = "twice" if earlier == later else f"after {text(earlier)}"
             raise DataError(f"{where}: the time step {text(later)} comes {problem}; expected strictly ascending times")

@@ -70,7 +70,7 @@ def parse(content: Any, origin: str = "config") -> Config:
 def model_settings(config: Config, name: str) -> ModelSettings:
     """Return the settings of one model with everything it inherits."""
     model = config.models[name]
-    override = model.training.model_dump(exclude_unset=True) if model.training else {}
+    override: dict[str, Any] = model.training.model_dump(exclude_unset=True) if model.training else {}
     normalization = {"default": Normalization()} | config.normalization | (model.normalization or {})
     fields = {*config.data.predictands, *config.data.static}
     return ModelSettings(

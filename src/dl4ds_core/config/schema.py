@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from itertools import combinations
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Optional, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=80)]
 Method = Literal["conservative", "bilinear", "bicubic", "nearest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+LossName = Literal["mae", "mse", "huber"]
 Baseline = Literal["nearest", "bilinear", "bicubic", "bilinear-corrected", "regression", "bilinear-qm"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -46,8 +47,11 @@ def partial(section: type[Section], name: str) -> type[Section]:
     """Return a section with the same keys, all optional: what a model may override."""
     fields: dict[str, Any] = {}
     for key, field in section.model_fields.items():
-        constrained = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation  # type: ignore[valid-type]
-        fields[key] = (constrained | None, Field(default=None, description=field.description))
+        kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        fields[key] = (
+            Optional[kind],  # noqa: UP045 - computed
+            Field(default=None, description=field.description),
+        )
     return create_model(name, __base__=Section, __doc__=f"{section.__name__} keys, overridden for one model.", **fields)
 
 
@@ -82,7 +86,7 @@ class Download(Section):
     sha256: str = Field(description="SHA-256 checksum of the file, in hexadecimal.", pattern=r"^[0-9a-f]{64}$")
     local: str | None = Field(
         default=None,
-        description="Path below the folder that the environment variable DL4DS_DATA names; used instead if it is there.",
+        description="Path below the folder that the environment variable DL4DS_DATA names; used instead if present.",
     )
 
 
@@ -202,7 +206,8 @@ class SplitPeriods(Section):
         for first, second in combinations(SPLITS, 2):
             if periods_overlap(self.period(first), self.period(second)):
                 raise ValueError(
-                    f"the periods {first} {list(getattr(self, first))} and {second} {list(getattr(self, second))} overlap"
+                    f"the periods {first} {list(getattr(self, first))} and "
+                    f"{second} {list(getattr(self, second))} overlap"
                 )
         return self
 
@@ -222,12 +227,16 @@ class Normalization(Section):
     )
 
 
+def _mae() -> dict[LossName, float]:
+    return {"mae": 1.0}
+
+
 class Training(Section):
     """How a network is trained."""
 
     mode: Literal["supervised"] = Field(default="supervised", description="Kind of training.")
-    loss: dict[Literal["mae", "mse", "huber"], PositiveFloat] = Field(
-        default_factory=lambda: {"mae": 1.0},
+    loss: dict[LossName, PositiveFloat] = Field(
+        default_factory=_mae,
         description="Losses and their weights, summed; in normalised units.",
         min_length=1,
     )

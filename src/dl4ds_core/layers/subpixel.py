@@ -99,7 +99,7 @@ def _enlarged(shape: tuple[int | None, ...], factor: int, channels: int) -> tupl
 
 
 def _channels_to_cells(x: Any, factor: int) -> Any:
-    """Rearrange (batch, height, width, factor**2 * channels) into (batch, height * factor, width * factor, channels)."""
+    """Rearrange (batch, height, width, factor**2 * filters) into (batch, height * factor, width * factor, filters)."""
     _, height, width, channels = x.shape
     if height is None or width is None:
         _, height, width, _ = ops.shape(x)

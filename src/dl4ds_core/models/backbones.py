@@ -44,7 +44,7 @@ def resnet(x: Any, *, filters: int, blocks: int) -> Any:
 
 
 def unet(x: Any, *, filters: int, blocks: int) -> Any:
-    """Encoder and decoder with skip connections; grids that can't be halved are padded and cropped again.
+    """Encode and decode with skip connections; grids that can't be halved are padded and cropped again.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ def save(
     arrays |= {f"best{number}": values for number, values in enumerate(best)}
     note = json.dumps({"identity": identity, "progress": asdict(progress)})
     with io.atomic(Path(folder) / NAME) as temporary:
-        np.savez(temporary, note=np.array(note), **arrays)  # type: ignore[arg-type]
+        np.savez(temporary, note=np.array(note), **arrays)
 
 
 def restore(folder: str | Path, identity: str, state: Sequence[Any]) -> tuple[Progress, list[np.ndarray]] | None:

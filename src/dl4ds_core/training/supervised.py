@@ -33,7 +33,13 @@ PROGRESS_SECONDS = 5.0
 
 
 def learning_rate(base: float, schedule: str, step: int, steps: int) -> float:
-    """Return the learning rate of a step: constant, or half a cosine from ``base`` to zero (doi:10.48550/arXiv.1608.03983)."""
+    """Return the learning rate of a step: constant, or half a cosine from ``base`` to zero.
+
+    References
+    ----------
+    Loshchilov, I. and Hutter, F. (2017). SGDR: stochastic gradient descent with warm restarts.
+    doi:10.48550/arXiv.1608.03983
+    """
     if schedule == "constant":
         return base
     return base * 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -90,7 +96,7 @@ class Trainer:
         self._area = tf.constant((area / area.mean()).astype(np.float32))
         factors = [np.broadcast_to(scalers[f"fine.{name}"].factor, area.shape[:2]) for name in samples.predictands]
         self._factors = tf.constant(np.stack(factors, axis=-1).astype(np.float32))
-        self._loss = weighted_loss(training.loss)
+        self._loss = weighted_loss({str(name): weight for name, weight in training.loss.items()})
         self._step = tf.function(self._training_step, reduce_retracing=True)
         self._score = tf.function(self._validation_step, reduce_retracing=True)
 
@@ -198,8 +204,8 @@ class Trainer:
             count += float(step_count)
             if not math.isfinite(total):
                 raise TrainingError(
-                    f"the loss is no longer finite in step {step + 1} of epoch {epoch + 1} at a learning rate of {rate:.3g}; "
-                    "lower training.learning_rate, or look for outliers in the training data"
+                    f"the loss is no longer finite in step {step + 1} of epoch {epoch + 1} at a learning rate "
+                    f"of {rate:.3g}; lower training.learning_rate, or look for outliers in the training data"
                 )
         return total / count
 
