@@ -45,8 +45,9 @@ bench: setup ## the benchmarks
 		python "$$script"
 	done
 
-docs: setup ## render the documentation into site/
-	@mkdocs build --strict
+docs: setup ## renew the key table of the configuration, then render the documentation into site/
+	@dl4ds schema
+	mkdocs build --strict
 
 lock: ## pin the versions that pyproject.toml allows (needs uv); UPGRADE=1 takes the newest
 	@$(UV_COMPILE) pyproject.toml --all-extras --group build --group horovod --no-emit-package horovod \

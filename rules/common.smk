@@ -1,28 +1,49 @@
 """What all rules share: the checked configuration, names of files, and what a rule's products depend on."""
 
+import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-from dl4ds_core.config import BASELINES, SPLITS, digest, model_settings
-from dl4ds_core.config import parse as parse_config  # Snakemake has a `parse` of its own
+from dl4ds_core.config import BASELINES, SPLITS, model_settings
+
+# Snakemake has a `parse` of its own.
+from dl4ds_core.config import parse as parse_config
 from dl4ds_core.errors import DownscalingError
 from dl4ds_core.identity import code_digest
 from dl4ds_core.sources import download_target, local_copy, part_names, source_paths
 
 
 def explained(function, *arguments):
-    """Call a function of the library; its errors end Snakemake with their message alone."""
+    """Call a function of the library; its errors end Snakemake with their message alone.
+
+    An exception would come with the lines of these rules that it passed through, which say nothing to a user.
+    """
     try:
         return function(*arguments)
     except DownscalingError as error:
-        raise WorkflowError(str(error)) from None
+        logger.error(f"Error: {error}")
+        sys.exit(1)
+
+
+def plain(section):
+    """Return a section of the configuration as plain values, for use as a parameter."""
+    return section.model_dump(mode="json", by_alias=True) if section is not None else None
 
 
 ORIGIN = str(workflow.overwrite_configfiles[-1] if workflow.overwrite_configfiles else "config/config.yaml")
 CONFIG = explained(parse_config, config, ORIGIN)
 # As given, without what never changes the science: a parameter of the rules that need all of it.
 GIVEN = {key: value for key, value in config.items() if key != "execution"}
+# What the look at the inputs depends on; it checks again only where one of these has changed.
+CHECKED = {
+    **{key: GIVEN[key] for key in ("experiment", "sources", "data", "split")},
+    "models": {
+        name: plain(model.model_copy(update={"training": None, "normalization": None}))
+        for name, model in CONFIG.models.items()
+    },
+    "verification": {"bootstrap": {"block": CONFIG.verification.bootstrap.block}},
+}
 SETTINGS = {name: model_settings(CONFIG, name) for name in CONFIG.models}
 RESULTS = f"{CONFIG.execution.results}/{CONFIG.experiment}"
 DATA = f"{RESULTS}/data"
@@ -56,23 +77,6 @@ def code(script):
     return code_digest(SCRIPTS / f"{script}.py")
 
 
-def plain(section):
-    """Return a section of the configuration as plain values, for use as a parameter."""
-    return section.model_dump(mode="json", by_alias=True) if section is not None else None
-
-
-def about(*sections):
-    """Return what the global attributes of a product say of the experiment."""
-    sources = [source.citation for source in CONFIG.sources.values() if source.citation]
-    return {
-        "title": CONFIG.title or CONFIG.experiment,
-        "experiment": CONFIG.experiment,
-        "source": "; ".join(sources) or ", ".join(CONFIG.sources),
-        "references": "González (2023), doi:10.1017/eds.2022.37",
-        "config_digest": digest([plain(section) for section in sections]),
-    }
-
-
 def scalers_of(model):
     """Return the file of a model's scalers: the default ones, or its own where it overrides `normalization`."""
     return f"{DATA}/scalers/{SETTINGS[model].scalers}.nc"
@@ -86,9 +90,7 @@ def normalization_of(scalers):
 
 def regridded(grid):
     """Return the regridded files of a grid, by predictand."""
-    return {
-        name: [f"{DATA}/regridded/{grid}/{name}/{part}.nc" for part in parts] for name, parts in PARTS.items()
-    }
+    return {name: [f"{DATA}/regridded/{grid}/{name}/{part}.nc" for part in parts] for name, parts in PARTS.items()}
 
 
 def run_files(pattern, runs=RUNS):
@@ -100,4 +102,5 @@ def check_inputs():
     """Look at all inputs before the first job: what is wrong ends the run before anything is queued."""
     from dl4ds_core.check import inspect
 
-    explained(inspect, CONFIG)
+    for warning in explained(inspect, CONFIG).warnings:
+        logger.warning(f"Warning: {warning}")

@@ -9,13 +9,16 @@ rule download:
     benchmark:
         f"{BENCHMARKS}/download/{{source}}/{{file}}.tsv"
     localrule: True
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         url=lambda wildcards, output: DOWNLOADS[output[0]].url,
         sha256=lambda wildcards, output: DOWNLOADS[output[0]].sha256,
     message:
         "Downloading {wildcards.file}"
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/download.py"
 
@@ -30,13 +33,16 @@ rule inventory:
     benchmark:
         f"{BENCHMARKS}/check.tsv"
     localrule: True
-    params:
-        code=code("check"),
-        config=GIVEN,
-    message:
-        "Looking at all inputs"
     conda:
         "../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("check"),
+        config=CHECKED,
+    message:
+        "Looking at all inputs"
     script:
         "../scripts/check.py"
 
@@ -51,6 +57,8 @@ rule coarsen:
         f"{LOGS}/coarsen/{{predictand}}/{{part}}.log",
     benchmark:
         f"{BENCHMARKS}/coarsen/{{predictand}}/{{part}}.tsv"
+    conda:
+        "../envs/data.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
@@ -62,12 +70,9 @@ rule coarsen:
             "units": CONFIG.data.predictands[wildcards.predictand].units,
             "domain": plain(CONFIG.data.domain),
             "scale": CONFIG.data.scale,
-            "about": about(CONFIG.data.predictands[wildcards.predictand], CONFIG.data.domain),
         },
     message:
         "Coarsening {wildcards.predictand} of {input}"
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/coarsen.py"
 
@@ -82,6 +87,8 @@ rule remap:
         f"{LOGS}/remap/{{field}}.log",
     benchmark:
         f"{BENCHMARKS}/remap/{{field}}.tsv"
+    conda:
+        "../envs/data.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
@@ -92,12 +99,9 @@ rule remap:
             "variable": CONFIG.data.static[wildcards.field].variable,
             "units": CONFIG.data.static[wildcards.field].units,
             "regrid": plain(CONFIG.data.static[wildcards.field].regrid or CONFIG.data.regrid),
-            "about": about(CONFIG.data.static[wildcards.field], CONFIG.data.regrid),
         },
     message:
         "Bringing {wildcards.field} to the fine grid"
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/remap.py"
 
@@ -108,17 +112,15 @@ rule split:
         coarse=sum(regridded("coarse").values(), []),
         static=[f"{DATA}/regridded/static/{field}.nc" for field in CONFIG.data.static],
     output:
-        **{
-            f"{grid}_{split}": f"{DATA}/samples/{split}/{grid}.nc"
-            for split in SPLITS
-            for grid in ("fine", "coarse")
-        },
+        **{f"{grid}_{split}": f"{DATA}/samples/{split}/{grid}.nc" for split in SPLITS for grid in ("fine", "coarse")},
         **({"static": STATIC} if STATIC else {}),
         statistics=f"{DATA}/samples/statistics.json",
     log:
         f"{LOGS}/split.log",
     benchmark:
         f"{BENCHMARKS}/split.tsv"
+    conda:
+        "../envs/data.yaml"
     resources:
         mem_mb=4000,
         runtime=120,
@@ -126,14 +128,9 @@ rule split:
         code=code("prepare"),
         parts={grid: regridded(grid) for grid in ("fine", "coarse")},
         periods={split: getattr(CONFIG.split, split) for split in SPLITS},
-        outputs={
-            split: {grid: f"{DATA}/samples/{split}/{grid}.nc" for grid in ("fine", "coarse")} for split in SPLITS
-        },
-        about=about(CONFIG.data, CONFIG.split),
+        outputs={split: {grid: f"{DATA}/samples/{split}/{grid}.nc" for grid in ("fine", "coarse")} for split in SPLITS},
     message:
         "Dividing the record into training, validation and test samples"
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/prepare.py"
 
@@ -149,35 +146,34 @@ rule scalers:
         f"{LOGS}/scalers/{{scalers}}.log",
     benchmark:
         f"{BENCHMARKS}/scalers/{{scalers}}.tsv"
+    conda:
+        "../envs/data.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         code=code("scalers"),
         normalization=lambda wildcards: normalization_of(wildcards.scalers),
-        about=about(CONFIG.data, CONFIG.split),
     message:
         "Fitting the scalers ({wildcards.scalers}) on the training period"
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/scalers.py"
 
 
 rule check:
-    localrule: True
     input:
         rules.inventory.output,
+    localrule: True
 
 
 rule regrid:
-    localrule: True
     input:
         rules.split.input,
+    localrule: True
 
 
 rule prepare:
-    localrule: True
     input:
         rules.split.output,
         sorted({scalers_of(model) for model in CONFIG.models}),
+    localrule: True

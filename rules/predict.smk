@@ -18,16 +18,15 @@ rule predict_network:
         f"{BENCHMARKS}/predict/{{model}}-seed{{seed}}.tsv"
     wildcard_constraints:
         model="|".join(CONFIG.models),
+    conda:
+        "../envs/train.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         code=code("predict"),
-        about=lambda wildcards: about(CONFIG.data, CONFIG.split, SETTINGS[wildcards.model]),
     message:
         "Predicting with {wildcards.model}, seed {wildcards.seed}"
-    conda:
-        "../envs/train.yaml"
     script:
         "../scripts/predict.py"
 
@@ -45,22 +44,21 @@ rule predict_baseline:
         f"{LOGS}/predict/{{baseline}}.log",
     benchmark:
         f"{BENCHMARKS}/predict/{{baseline}}.tsv"
+    conda:
+        "../envs/verify.yaml"
     resources:
         mem_mb=8000,
         runtime=60,
     params:
         code=code("baseline"),
         scale=CONFIG.data.scale,
-        about=about(CONFIG.data, CONFIG.split),
     message:
         "Fitting and applying the baseline {wildcards.baseline}"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/baseline.py"
 
 
 rule predict:
-    localrule: True
     input:
         run_files("prediction.nc"),
+    localrule: True

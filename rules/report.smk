@@ -22,7 +22,6 @@ STAGES = {
 }
 
 
-
 rule figures_network:
     input:
         truth=f"{DATA}/samples/test/fine.nc",
@@ -40,6 +39,8 @@ rule figures_network:
         f"{BENCHMARKS}/figures/{{model}}-seed{{seed}}.tsv"
     wildcard_constraints:
         model="|".join(CONFIG.models),
+    conda:
+        "../envs/verify.yaml"
     resources:
         mem_mb=3000,
         runtime=30,
@@ -48,8 +49,6 @@ rule figures_network:
         predictands=PREDICTANDS,
     message:
         "Drawing {wildcards.model}, seed {wildcards.seed}"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/figures.py"
 
@@ -82,6 +81,8 @@ rule ranking:
         f"{LOGS}/ranking.log",
     benchmark:
         f"{BENCHMARKS}/ranking.tsv"
+    conda:
+        "../envs/verify.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -90,8 +91,6 @@ rule ranking:
         config=GIVEN,
     message:
         "Drawing the ranking of models and baselines"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/ranking.py"
 
@@ -100,14 +99,19 @@ rule provenance:
     input:
         sources=sorted({path for paths in PATHS.values() for path in paths}),
         products=[rules.summary.output, rules.ranking.output],
-        figures=run_files("figures/scores-" + PREDICTANDS[0] + ".png"),
+        figures=run_files(f"figures/scores-{PREDICTANDS[0]}.png"),
     output:
         record=f"{RESULTS}/provenance.json",
     log:
         f"{LOGS}/provenance.log",
-    localrule: True
     benchmark:
         f"{BENCHMARKS}/provenance.tsv"
+    localrule: True
+    conda:
+        "../envs/verify.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         code=code("provenance"),
         config=GIVEN,
@@ -116,8 +120,6 @@ rule provenance:
         checkout=str(workflow.basedir),
     message:
         "Recording where the results come from"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/provenance.py"
 
@@ -142,15 +144,18 @@ rule page:
     benchmark:
         f"{BENCHMARKS}/report.tsv"
     localrule: True
+    conda:
+        "../envs/verify.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         code=code("report"),
         config=GIVEN,
-        root=RESULTS,
+        root=lambda wildcards, output: str(Path(output.report).parent),
         command=f"snakemake --profile profiles/local --configfile {ORIGIN}",
     message:
         "Writing the report {output}"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/report.py"
 
@@ -172,26 +177,29 @@ rule crate:
     benchmark:
         f"{BENCHMARKS}/archive.tsv"
     localrule: True
+    conda:
+        "../envs/verify.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         code=code("archive"),
         config=GIVEN,
-        root=RESULTS,
+        root=lambda wildcards, output: str(Path(output.archive).parent),
     message:
         "Packing the archive {output}"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/archive.py"
 
 
 rule report:
-    localrule: True
     input:
         rules.inventory.output,
         rules.page.output,
+    localrule: True
 
 
 rule archive:
-    localrule: True
     input:
         rules.crate.output,
+    localrule: True

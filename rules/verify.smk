@@ -15,17 +15,16 @@ rule score:
         f"{LOGS}/score/{{model}}-seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/score/{{model}}-seed{{seed}}.tsv"
+    conda:
+        "../envs/verify.yaml"
     resources:
         mem_mb=6000,
         runtime=60,
     params:
         code=code("verify"),
         bootstrap=plain(CONFIG.verification.bootstrap),
-        about=about(CONFIG.data, CONFIG.split, CONFIG.verification.bootstrap),
     message:
         "Scoring {wildcards.model}, seed {wildcards.seed}"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/verify.py"
 
@@ -40,17 +39,20 @@ rule summary:
     benchmark:
         f"{BENCHMARKS}/summary.tsv"
     localrule: True
+    conda:
+        "../envs/verify.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         code=code("summarise"),
     message:
         "Joining the scores of {input}"
-    conda:
-        "../envs/verify.yaml"
     script:
         "../scripts/summarise.py"
 
 
 rule verify:
-    localrule: True
     input:
         rules.summary.output,
+    localrule: True

@@ -33,6 +33,7 @@ def main(
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -43,6 +44,6 @@ if "snakemake" in globals():
         scale=job.params.scale,
         train={"fine": job.input.fine, "coarse": job.input.coarse},
         coarse={"validation": job.input.validation, "test": job.input.test},
-        about=job.params.about,
+        about=about(job.config),
         predictions={"validation": job.output.validation, "test": job.output.test},
     )

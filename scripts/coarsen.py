@@ -32,6 +32,7 @@ def main(
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -41,5 +42,6 @@ if "snakemake" in globals():
         path=job.input[0],
         fine=job.output.fine,
         coarse=job.output.coarse,
+        about=about(job.config),
         **job.params.arguments,
     )

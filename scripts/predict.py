@@ -39,6 +39,7 @@ def main(
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -50,7 +51,7 @@ if "snakemake" in globals():
         static=job.input.get("static") or None,
         coarse={"validation": job.input.validation, "test": job.input.test},
         fine=job.input.fine,
-        about=job.params.about,
+        about=about(job.config),
         predictions={"validation": job.output.validation, "test": job.output.test},
         threads=job.threads,
     )

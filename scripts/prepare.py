@@ -47,13 +47,16 @@ def main(
             logger.info("%s, %s grid: %d time steps", split, grid, chosen.sizes["time"])
     if static_output:
         layers = [io.open_dataset(path) for path in static]
-        io.write(xr.merge(layers, join="exact", combine_attrs="override"), static_output, attributes)
+        io.write(
+            xr.merge(layers, join="exact", compat="no_conflicts", combine_attrs="override"), static_output, attributes
+        )
     with io.open_dataset(outputs["train"]["fine"]) as train, io.atomic(statistics) as temporary:
         found = {str(name): [float(field.min()), float(field.max())] for name, field in train.data_vars.items()}
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -63,7 +66,7 @@ if "snakemake" in globals():
         parts=job.params.parts,
         static=list(job.input.get("static", [])),
         periods=job.params.periods,
-        about=job.params.about,
+        about=about(job.config),
         outputs=job.params.outputs,
         static_output=job.output.get("static"),
         statistics=job.output.statistics,

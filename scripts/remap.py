@@ -31,6 +31,7 @@ def main(
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -40,5 +41,6 @@ if "snakemake" in globals():
         paths=list(job.input.sources),
         fine=job.input.fine,
         target=job.output[0],
+        about=about(job.config),
         **job.params.arguments,
     )

@@ -23,6 +23,7 @@ def main(
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -33,6 +34,6 @@ if "snakemake" in globals():
         coarse=job.input.coarse,
         static=job.input.get("static") or None,
         normalization=job.params.normalization,
-        about=job.params.about,
+        about=about(job.config),
         scalers=job.output[0],
     )

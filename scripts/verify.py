@@ -46,6 +46,7 @@ def main(
 
 
 if "snakemake" in globals():
+    from dl4ds_core.identity import about
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
@@ -58,7 +59,7 @@ if "snakemake" in globals():
         model=job.wildcards.model,
         seed=int(job.wildcards.seed),
         bootstrap=job.params.bootstrap,
-        about=job.params.about,
+        about=about(job.config),
         scores=job.output.scores,
         rows=job.output.rows,
     )

@@ -90,9 +90,25 @@ def _quantile_mapping(interpolated: xr.DataArray, truth: xr.DataArray) -> Correc
     mapping = EmpiricalQuantileMapping.train(reference, interpolated, nquantiles=QUANTILES, group="time", kind="+")
 
     def correct(field: xr.DataArray) -> xr.DataArray:
-        return mapping.adjust(field, interp="linear", extrapolation="constant")
+        with np.errstate(invalid="ignore"):  # at ties; see below
+            adjusted = mapping.adjust(field, interp="linear", extrapolation="constant").transpose(*field.dims)
+        return adjusted.fillna(field + _at_ties(mapping.ds, field)) if adjusted.isnull().any() else adjusted
 
     return correct
+
+
+def _at_ties(trained: xr.Dataset, field: xr.DataArray) -> xr.DataArray:
+    """Return the mean adjustment of the quantiles that equal a value.
+
+    Equal quantiles, of a cell that hardly ever changes, leave the interpolation between them undefined.
+    """
+    total, count = xr.zeros_like(field), xr.zeros_like(field)
+    for number in range(trained.sizes["quantiles"]):
+        quantile = trained.isel(quantiles=number).squeeze(drop=True)
+        equal = quantile["hist_q"] == field
+        total = total + quantile["af"].where(equal, 0.0)
+        count = count + equal
+    return (total / count).transpose(*field.dims)
 
 
 _METHODS: dict[str, tuple[str, Callable[[xr.DataArray, xr.DataArray], Correction] | None]] = {

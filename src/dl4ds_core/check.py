@@ -178,23 +178,23 @@ def _static(
     inventory: Inventory,
     problems: ProblemList,
 ) -> None:
-    for path in _paths(config, entry.source, inventory, problems):
+    paths, readable = _paths(config, entry.source, inventory, problems), 0
+    for path in paths:
         with _noting(problems):
             dataset = io.open_dataset(path)
+            readable += 1
             if entry.variable not in dataset.data_vars:
                 continue
             found = dataset[entry.variable]
             if entry.units:
                 io.unit_conversion(str(found.attrs.get("units", "")), entry.units, f"{path}: {entry.variable}")
             inventory.rows.append(_row(name, path, entry.variable, found))
-            if (
-                fine is not None
-                and not on_same_grid(path, entry.variable, Grid.of(fine))
-                and shutil.which("cdo") is None
-            ):
+            elsewhere = fine is not None and on_same_grid(path, entry.variable, Grid.of(fine)) is None
+            if elsewhere and shutil.which("cdo") is None:
                 problems.add(
                     f"{path}: {entry.variable} is on another grid than the predictands, which needs cdo installed"
                 )
             return
-    if not problems.problems and not inventory.notes:
+    # A file that is still to be downloaded, or can't be read, may be the one that has it.
+    if paths and readable == max(len(paths), len(config.sources[entry.source].downloads)):
         problems.add(f"data.static.{name}: no file of the source {entry.source!r} has the variable {entry.variable!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import logging
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,7 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dl4ds_core.config import Config, digest, model_settings, parse
+
+logger = logging.getLogger(__name__)
+
 PACKAGE = Path(__file__).resolve().parent
+#: Folders and files whose new files count as a change.
+CODE = ("Snakefile", "rules", "scripts", "src", "workflow")
 #: These say what is asked for, which reaches a stage as parameters, or how it is logged; they don't shape results.
 IGNORED = ("dl4ds_core.config", "dl4ds_core.errors", "dl4ds_core.identity", "dl4ds_core.jobs")
 
@@ -83,13 +90,37 @@ def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Async
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
 
 
+def config_digest(config: Config) -> str:
+    """Return the short hash of all that identifies a result: the configuration without ``execution`` and citations.
+
+    Of each model it takes what it inherits and overrides together: two ways to write the same are equal.
+    """
+    content = config.model_dump(mode="json", by_alias=True, exclude={"execution", "title"})
+    for source in content["sources"].values():
+        del source["citation"], source["licence"]
+    content["models"] = {name: model_settings(config, name).model_dump(mode="json") for name in config.models}
+    return digest(content)
+
+
+def about(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what all products of an experiment say of it; ``config`` is the configuration as nested mappings."""
+    parsed = parse(config)
+    return {
+        "title": parsed.title or parsed.experiment,
+        "experiment": parsed.experiment,
+        "source": "; ".join(source.citation or name for name, source in parsed.sources.items()),
+        "references": "https://doi.org/10.1017/eds.2022.37",
+        "config_digest": config_digest(parsed),
+    }
+
+
 def product_attributes(about: Mapping[str, str], stage: str) -> dict[str, Any]:
     """Return the global attributes of a netCDF product.
 
     Parameters
     ----------
     about : mapping
-        What the workflow knows: ``title``, ``source``, ``config_digest`` and so on; empty values are left out.
+        As of `about`; empty values are left out.
     stage : str
         Name of the stage, for the history.
     """
@@ -105,10 +136,29 @@ def product_attributes(about: Mapping[str, str], stage: str) -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the checkout the library runs from, ``-dirty`` if files differ, None outside of one."""
-    command = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
-    try:
-        outcome = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    """Return the commit of the checkout the library runs from, and whether files differ; None outside of one."""
+    state = git_state(PACKAGE.parent.parent)
+    return f"{state['commit']}{' with changes' if state['dirty'] else ''}" if state else None
+
+
+def git_state(checkout: str | Path) -> dict[str, Any] | None:
+    """Return the commit and whether the code was changed since, or None outside a checkout.
+
+    Changed means: a tracked file differs from the commit, or there are new files among the code.
+    """
+    commit = output_of(["git", "-C", str(checkout), "rev-parse", "HEAD"])
+    if not commit:
         return None
-    return outcome.stdout.strip()
+    modified = output_of(["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"])
+    added = output_of(["git", "-C", str(checkout), "ls-files", "--others", "--exclude-standard", "--", *CODE])
+    return {"commit": commit, "dirty": bool(modified or added)}
+
+
+def output_of(command: list[str], *, both: bool = False) -> str | None:
+    """Return what a program prints, or None where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.info("%s: %s", " ".join(command), error)
+        return None
+    return (done.stdout + done.stderr if both else done.stdout).strip()

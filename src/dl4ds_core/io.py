@@ -33,11 +33,13 @@ def open_dataset(path: str | Path) -> xr.Dataset:
     try:
         if path.is_dir():
             return xr.open_dataset(path, engine="zarr", chunks={})
-        if path.open("rb").read(4) == b"GRIB":
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+        if magic == b"GRIB":
             # cfgrib would write an index beside the file, which may be read-only.
             return xr.open_dataset(path, engine="cfgrib", backend_kwargs={"indexpath": ""}, chunks={})
         return xr.open_dataset(path, engine="netcdf4", chunks={})
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, ImportError) as error:
         raise DataError(f"{path}: can't be read as netCDF, GRIB or Zarr: {error}") from error
 
 
@@ -75,27 +77,44 @@ def open_variable(path: str | Path, variable: str, units: str | None = None) -> 
     return convert_units(field, units, f"{path}: {variable}")
 
 
+#: Names that are understood where a coordinate has no CF attributes.
+_USUAL_NAMES = {
+    "latitude": ("lat", "latitude", "nav_lat"),
+    "longitude": ("lon", "longitude", "nav_lon"),
+    "time": ("time",),
+}
+
+
 def _canonical(field: xr.DataArray, path: str | Path) -> xr.DataArray:
     """Rename dimensions to time, lat, lon, order them, drop what is scalar."""
-    import cf_xarray  # noqa: F401 - registers the accessor; here because it is slow to import
-
-    names: dict[str, str] = {}
-    for key, short in (("latitude", "lat"), ("longitude", "lon"), ("time", "time")):
-        found = [name for name in field.cf.coordinates.get(key, []) if field[name].ndim == 1 and name in field.dims]
-        if found:
-            names[str(found[0])] = short
-    if not {"lat", "lon"} <= set(names.values()):
+    axes = {short: _axis(field, key) for key, short in (("latitude", "lat"), ("longitude", "lon"), ("time", "time"))}
+    dims = {short: field[name].dims[0] for short, name in axes.items() if name is not None}
+    if not {"lat", "lon"} <= set(dims) or len(set(dims.values())) < len(dims):
         raise DataError(
             f"{path}: {field.name}: expected one-dimensional latitude and longitude coordinates, found the dimensions "
             f"{', '.join(str(dim) for dim in field.dims)}; other grids are not available in this version"
         )
-    field = field.squeeze([dim for dim in field.dims if dim not in names and field.sizes[dim] == 1])
-    further = [str(dim) for dim in field.dims if dim not in names]
+    field = field.squeeze([dim for dim in field.dims if dim not in dims.values() and field.sizes[dim] == 1])
+    further = [str(dim) for dim in field.dims if dim not in dims.values()]
     if further:
         raise DataError(f"{path}: {field.name}: expected time, latitude and longitude, found also {', '.join(further)}")
-    field = field.rename(names).reset_coords(drop=True)
-    dims = [dim for dim in ("time", "lat", "lon") if dim in field.dims]
-    return field.transpose(*dims).sortby(["lat", "lon"])
+    coordinates = {short: (short, field[axes[short]].values, field[axes[short]].attrs) for short in dims}
+    bare = field.reset_coords(drop=True).drop_vars(list(dims.values()), errors="ignore")
+    field = bare.rename({dim: short for short, dim in dims.items()}).assign_coords(coordinates)
+    return field.transpose(*(dim for dim in ("time", "lat", "lon") if dim in dims)).sortby(["lat", "lon"])
+
+
+def _axis(field: xr.DataArray, key: str) -> str | None:
+    """Return the one-dimensional coordinate of a kind: by CF attributes, else by its name.
+
+    It need not be named like its dimension: GRIB has its times of validity as ``valid_time`` along ``time``.
+    """
+    import cf_xarray  # noqa: F401 - registers the accessor; here because it is slow to import
+
+    described = [str(name) for name in field.cf.coordinates.get(key, []) if field[name].ndim == 1]
+    usual = [name for name in _USUAL_NAMES[key] if name in field.coords and field[name].ndim == 1]
+    names = described or usual
+    return next((name for name in names if name in field.dims), names[0] if names else None)
 
 
 def convert_units(field: xr.DataArray, units: str | None, where: str) -> xr.DataArray:
@@ -221,6 +240,8 @@ def _chunk_sizes(variable: xr.Variable) -> tuple[int, ...]:
 
 
 def _time_units(time: xr.DataArray) -> str:
+    """Return units in which every time step is a whole number, so that it is read back exactly."""
+    whole_hours = not (time.dt.minute.values.any() or time.dt.second.values.any())
     first = time.values[0]
     year = first.astype("datetime64[Y]").astype(int) + 1970 if isinstance(first, np.datetime64) else first.year
-    return f"hours since {year:04d}-01-01 00:00:00"
+    return f"{'hours' if whole_hours else 'seconds'} since {year:04d}-01-01 00:00:00"

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from dl4ds_core import __version__
-from dl4ds_core.config import Config, digest, model_settings
+from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
+from dl4ds_core.identity import config_digest, git_state, output_of
 from dl4ds_core.io import atomic
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,6 @@ PACKAGES = (
     "snakemake",
     "snakemake-executor-plugin-slurm",
 )
-CODE = ("Snakefile", "rules", "scripts", "src", "workflow")
 REMOVED = "[removed]"
 
 _CHUNK = 1 << 20
@@ -103,7 +103,7 @@ def collect(
     return {
         "experiment": config.experiment,
         "config": redacted(resolved(config)),
-        "config_digest": identity(config),
+        "config_digest": config_digest(config),
         "software": software(),
         "git": git_state(checkout) if checkout else None,
         "inputs": [describe_input(path) for path in inputs],
@@ -119,41 +119,6 @@ def write(record: Mapping[str, Any], path: str | Path) -> None:
     """Write a record as JSON; the file has its final name only once it is complete."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def attributes(config: Config, checkout: str | Path | None = None) -> dict[str, str]:
-    """Return global attributes for netCDF products: what they are, from which data, configuration and code.
-
-    There is no date among them, so that equal products are equal files.
-
-    Parameters
-    ----------
-    config : Config
-        The configuration of the experiment.
-    checkout : path, optional
-        Folder of the workflow, for the commit.
-    """
-    state = git_state(checkout) if checkout else None
-    commit = f"{state['commit']}{' with changes' if state['dirty'] else ''}" if state else ""
-    found = {
-        "title": config.title or config.experiment,
-        "source": "; ".join(source.citation or name for name, source in config.sources.items()),
-        "references": "https://doi.org/10.1017/eds.2022.37",
-        "software": f"dl4ds_core {__version__}",
-        "config_digest": identity(config),
-        "commit": commit,
-    }
-    return {name: text for name, text in found.items() if text}
-
-
-def identity(config: Config) -> str:
-    """Return the short hash of all that identifies a result: the configuration without ``execution``.
-
-    Of each model it takes what it inherits and overrides together: two ways to write the same are equal.
-    """
-    content = config.model_dump(mode="json", by_alias=True, exclude={"execution"})
-    content["models"] = {name: model_settings(config, name).model_dump(mode="json") for name in config.models}
-    return digest(content)
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -233,19 +198,6 @@ def host() -> dict[str, Any]:
     }
 
 
-def git_state(checkout: str | Path) -> dict[str, Any] | None:
-    """Return the commit and whether the code was changed since, or None outside a checkout.
-
-    Changed means: a tracked file differs from the commit, or there are new files among the code.
-    """
-    commit = _output(["git", "-C", str(checkout), "rev-parse", "HEAD"])
-    if not commit:
-        return None
-    modified = _output(["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"])
-    added = _output(["git", "-C", str(checkout), "ls-files", "--others", "--exclude-standard", "--", *CODE])
-    return {"commit": commit, "dirty": bool(modified or added)}
-
-
 def costs(folder: str | Path, stages: Mapping[str, str]) -> dict[str, Any]:
     """Sum the benchmark files of an experiment.
 
@@ -321,18 +273,8 @@ def _number(path: Path, text: str | None) -> float:
 def _cdo_version() -> str | None:
     if shutil.which("cdo") is None:
         return None
-    match = re.search(r"Climate Data Operators version (\S+)", _output(["cdo", "--version"], both=True) or "")
+    match = re.search(r"Climate Data Operators version (\S+)", output_of(["cdo", "--version"], both=True) or "")
     return match.group(1) if match else None
-
-
-def _output(command: list[str], *, both: bool = False) -> str | None:
-    """Return what a program prints, or None where it is missing or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.info("%s: %s", " ".join(command), error)
-        return None
-    return (done.stdout + done.stderr if both else done.stdout).strip()
 
 
 def _shown(path: Path) -> str:

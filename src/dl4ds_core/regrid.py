@@ -111,7 +111,7 @@ def on_grid(field: xr.DataArray, grid: Grid) -> xr.Dataset:
     attributes = {key: field.attrs[key] for key in kept if key in field.attrs}
     # GRIB readers write 'unknown' for what has no standard name.
     attributes = {key: value for key, value in attributes.items() if value != "unknown"}
-    attributes.setdefault("long_name", str(field.name))
+    attributes.setdefault("long_name", attributes.get("standard_name", str(field.name)).replace("_", " "))
     bare = field.drop_vars(["lat", "lon", "lat_bnds", "lon_bnds"], errors="ignore")
     dataset = bare.to_dataset(name=str(field.name)).assign_coords(grid.coordinates())
     dataset[str(field.name)].attrs = attributes
@@ -140,6 +140,8 @@ def remap(path: str | Path, variable: str, units: str | None, target: Grid, regr
     field = on_same_grid(path, variable, target)
     if field is None:
         field = _cdo_remap(path, variable, target, regrid)
+    if field.sizes.get("time") == 1:
+        field = field.isel(time=0, drop=True)
     if "time" in field.dims:
         raise DataError(f"{path}: {variable}: expected a field without time, found {field.sizes['time']} time steps")
     field = io.convert_units(field, units, f"{path}: {variable}").astype(np.float32).load()
@@ -174,26 +176,17 @@ def _cdo_remap(path: str | Path, variable: str, target: Grid, regrid: Regrid) ->
             "installed: install it (Debian: apt install cdo; conda install -c conda-forge cdo), or load its module"
         )
     with tempfile.TemporaryDirectory() as folder:
-        description, result = Path(folder) / "grid.txt", Path(folder) / "field.nc"
-        description.write_text(cdo_grid(target), encoding="ascii")
-        operator = f"-{_CDO_OPERATORS[regrid.method]},{description}"
-        command = [
-            program,
-            "-s",
-            "-O",
-            "-f",
-            "nc4",
-            operator,
-            f"-selname,{variable}",
-            str(Path(path).resolve()),
-            str(result),
-        ]
+        # cdo expands blanks, wildcards and even commands in names of files, so it only meets names that have none.
+        (Path(folder) / "source").symlink_to(Path(path).resolve())
+        (Path(folder) / "grid.txt").write_text(cdo_grid(target), encoding="ascii")
+        operators = [f"-{_CDO_OPERATORS[regrid.method]},grid.txt", f"-selname,{variable}"]
+        command = [program, "-s", "-O", "-f", "nc4", *operators, "source", "field.nc"]
         logger.info("%s: %s with cdo (%s)", path, variable, regrid.method)
-        # A list and no shell: names of files and variables are never read as commands.
-        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+        outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if outcome.returncode != 0:
-            raise RegridError(f"{path}: cdo could not remap {variable!r}: {outcome.stderr.strip()}")
-        return io.open_variable(result, variable).load()
+            hint = " (a `regrid: {method: bilinear}` needs no corners)" if "corner" in outcome.stderr else ""
+            raise RegridError(f"{path}: cdo could not remap {variable!r}: {outcome.stderr.strip()}{hint}")
+        return io.open_variable(Path(folder) / "field.nc", variable).load()
 
 
 def cdo_grid(grid: Grid) -> str:

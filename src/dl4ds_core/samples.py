@@ -44,13 +44,20 @@ def assemble(parts: Mapping[str, Sequence[str | Path]]) -> xr.Dataset:
                     f"predictands {first_name!r} and {name!r} differ in {axis}: "
                     f"{_range(first, axis)} and {_range(field, axis)}"
                 )
-    return xr.merge(fields.values(), join="exact", combine_attrs="override")
+    return xr.merge(fields.values(), join="exact", compat="no_conflicts", combine_attrs="override")
 
 
 def _joined(name: str, paths: Sequence[str | Path]) -> xr.Dataset:
-    datasets = sorted((io.open_dataset(path) for path in paths), key=lambda dataset: dataset["time"].values[0])
+    opened = [io.open_dataset(path) for path in paths]
+    for path, dataset in zip(paths, opened, strict=True):
+        for axis in ("lat", "lon"):
+            if not np.array_equal(dataset[axis].values, opened[0][axis].values):
+                raise DataError(
+                    f"predictand {name!r}: {path} is on another grid than {paths[0]}: they differ in {axis}, "
+                    f"{_range(dataset, axis)} and {_range(opened[0], axis)}"
+                )
     joined = xr.concat(
-        datasets,
+        sorted(opened, key=lambda dataset: dataset["time"].values[0]),
         dim="time",
         data_vars="minimal",
         coords="minimal",

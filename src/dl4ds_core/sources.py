@@ -43,18 +43,24 @@ def source_paths(name: str, source: Source) -> list[str]:
         return [str(local_copy(item.local) or download_target(name, item.url)) for item in source.downloads]
     paths: list[str] = []
     for pattern in source.paths:
-        found = (
-            sorted(glob.glob(pattern, recursive=True)) if not pattern.startswith("package://") else [_packaged(pattern)]
-        )
+        found = [_packaged(pattern)] if pattern.startswith("package://") else _matching(pattern)
         if not found:
             raise DataError(f"sources.{name}.paths: no file matches {pattern!r} (looked from the folder {os.getcwd()})")
         paths += [path for path in found if path not in paths]
     return paths
 
 
+def _matching(pattern: str) -> list[str]:
+    """Return the files of a glob; a file whose name has the characters of a glob is found by its name."""
+    return [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+
+
 def _packaged(address: str) -> str:
     package, _, inside = address.removeprefix("package://").partition("/")
-    found = importlib.util.find_spec(package)
+    try:
+        found = importlib.util.find_spec(package)
+    except (ModuleNotFoundError, ValueError):  # the parent of a subpackage is missing, or there is no name at all
+        found = None
     if found is None or not found.submodule_search_locations:
         raise DataError(f"{address}: the Python package {package!r} is not installed")
     path = Path(next(iter(found.submodule_search_locations))) / inside

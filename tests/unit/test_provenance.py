@@ -76,18 +76,18 @@ def test_cost_is_summed_per_rule_and_stage_in_order_of_time(tmp_path: Path) -> N
 
 
 def test_execution_is_no_part_of_the_identity_and_inherited_settings_are() -> None:
-    reference = provenance.identity(config())
-    assert provenance.identity(config(execution={"workers": 8})) == reference
-    assert provenance.identity(config(training={"patience": 6})) != reference
+    reference = provenance.config_digest(config())
+    assert provenance.config_digest(config(execution={"workers": 8})) == reference
+    assert provenance.config_digest(config(training={"patience": 6})) != reference
     never = {"net": {"backbone": "resnet", "upsampling": "spc", "training": {"epochs": 3, "patience": None}}}
-    assert provenance.identity(config(models=never)) != reference
+    assert provenance.config_digest(config(models=never)) != reference
 
 
 def test_resolved_configuration_can_be_loaded_again() -> None:
     never = {"net": {"backbone": "resnet", "upsampling": "spc", "training": {"patience": None}}}
     for original in (config(), config(models=never)):
         content = provenance.resolved(original)
-        assert provenance.identity(parse(content)) == provenance.identity(original)
+        assert provenance.config_digest(parse(content)) == provenance.config_digest(original)
         assert content["training"]["batch_size"] == 32
 
 
@@ -158,15 +158,6 @@ def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:
         provenance.write({"a": object()}, target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_attributes_of_products_have_no_date_and_nothing_empty(tmp_path: Path) -> None:
-    source = {"src": {"paths": ["a.nc"], "citation": "Somebody (2020)"}}
-    found = provenance.attributes(config(sources=source), tmp_path)
-    assert found["source"] == "Somebody (2020)"
-    assert found["config_digest"] == provenance.identity(config(sources=source))
-    assert "commit" not in found
-    assert found == provenance.attributes(config(sources=source))
 
 
 def test_missing_input_and_foreign_benchmark_files_are_refused(tmp_path: Path) -> None:

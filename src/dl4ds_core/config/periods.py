@@ -35,7 +35,7 @@ def _parts(text: str) -> Moment:
         ("year", "month", "day", "hour", "minute", "second"), parts, _FIRST, _LAST, strict=False
     ):
         if not low <= value <= high:
-            raise ValueError(f"expected a {name} from {low} to {high}, found {value} in {text!r}")
+            raise ValueError(f"expected the {name} to be from {low} to {high}, found {value} in {text!r}")
     return parts
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from itertools import combinations
-from typing import Annotated, Any, Literal, Optional, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -48,10 +48,7 @@ def partial(section: type[Section], name: str) -> type[Section]:
     fields: dict[str, Any] = {}
     for key, field in section.model_fields.items():
         kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-        fields[key] = (
-            Optional[kind],  # noqa: UP045 - computed
-            Field(default=None, description=field.description),
-        )
+        fields[key] = (kind, Field(default=None, description=field.description))
     return create_model(name, __base__=Section, __doc__=f"{section.__name__} keys, overridden for one model.", **fields)
 
 
@@ -74,7 +71,7 @@ def _date(value: Any) -> Any:
     return value
 
 
-IsoDate = Annotated[str, BeforeValidator(_date)]
+IsoDate = Annotated[str, BeforeValidator(_date, json_schema_input_type=str | int)]
 PeriodField = Annotated[tuple[IsoDate, IsoDate], AfterValidator(lambda ends: (parse_period(ends), ends)[1])]
 Duration = Annotated[str, AfterValidator(_duration)]
 
@@ -93,7 +90,7 @@ class Download(Section):
 class Source(Section):
     """Files that belong together, described once."""
 
-    paths: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    paths: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = Field(
         default_factory=list,
         description="File names or globs (netCDF, GRIB or Zarr), relative to the working directory; "
         "`package://NAME/FILE` names a file of an installed Python package.",
@@ -309,7 +306,9 @@ class Verification(Section):
 class Execution(Section):
     """Where and how jobs run. Never changes the science, and no part of what identifies a result."""
 
-    results: str = Field(default="results", description="Folder for results, logs and benchmarks, e.g. on scratch.")
+    results: str = Field(
+        default="results", description="Folder for the results, which may lie elsewhere (scratch); logs stay here."
+    )
     workers: PositiveInt = Field(default=2, description="Ranks of a training.")
     threads_per_worker: PositiveInt = Field(default=1, description="Threads of each rank.")
     deterministic: bool = Field(default=True, description="Use deterministic operations only; bitwise repeatable.")

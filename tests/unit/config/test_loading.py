@@ -1,0 +1,178 @@
+"""Reading configurations: files, messages, inheritance inside one file and none between files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dl4ds_core.config import Config, Normalization, digest, load, model_settings, parse
+from dl4ds_core.errors import ConfigError
+
+Content = dict[str, Any]
+
+
+def test_a_file_is_read(content: Content, tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert load(path) == parse(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("experiment: [", "not valid YAML"),
+        ("- experiment", "expected a mapping of keys, found list"),
+        ("", "expected a mapping of keys, found NoneType"),
+        ("\N{LATIN SMALL LETTER E WITH ACUTE}", "can't read the configuration"),
+    ],
+    ids=["no YAML", "list", "empty", "no UTF-8"],
+)
+def test_files_that_are_no_configuration(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    assert str(raised.value).startswith(f"{path}: {expected}")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: can't read the configuration: .*No such file"):
+        load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "expected"),
+    [
+        ([], "experimet", "experimet: unknown key; did you mean 'experiment'?"),
+        (["data"], "sclae", "data.sclae: unknown key; did you mean 'scale'?"),
+        (["data", "coarse"], "form", "data.coarse.form: unknown key; did you mean 'from'?"),
+        (["sources", "src"], "path", "sources.src.path: unknown key; did you mean 'paths'?"),
+        (["models", "net"], "filter", "models.net.filter: unknown key; did you mean 'filters'?"),
+        (["models", "net", "training"], "epoch", "models.net.training.epoch: unknown key; did you mean 'epochs'?"),
+        (["data", "domain"], "latitude", "data.domain.latitude: unknown key; allowed here: lat, lon"),
+    ],
+)
+def test_unknown_keys_have_a_suggestion(content: Content, section: list[str], key: str, expected: str) -> None:
+    target = content
+    for part in section:
+        target = target.setdefault(part, {"lat": [50, 58], "lon": [0, 1]} if part == "domain" else {})
+    target[key] = 1
+    with pytest.raises(ConfigError) as raised:
+        parse(content)
+    assert str(raised.value) == f"config: {expected}"
+
+
+def test_unknown_keys_in_lists_have_a_suggestion(content: Content) -> None:
+    content["sources"]["src"] = {"downloads": [{"url": "https://a/b", "sha256": "0" * 64, "locale": "b"}]}
+    with pytest.raises(ConfigError, match=r"downloads\.0\.locale: unknown key; did you mean 'local'\?"):
+        parse(content)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ([], "experiment"),
+        ([], "sources"),
+        ([], "split"),
+        (["data"], "scale"),
+        (["data", "predictands", "tas"], "variable"),
+        (["split"], "test"),
+        (["models", "net"], "backbone"),
+    ],
+)
+def test_required_keys(content: Content, section: list[str], key: str) -> None:
+    target = content
+    for part in section:
+        target = target[part]
+    del target[key]
+    with pytest.raises(ConfigError) as raised:
+        parse(content)
+    assert str(raised.value) == f"config: {'.'.join([*section, key])}: this key is required"
+
+
+def test_all_problems_are_listed_at_once(content: Content) -> None:
+    content["data"]["scale"] = 1
+    content["models"]["net"]["training"] = {"epochs": 0}
+    content["trainign"] = {}
+    del content["split"]["test"]
+    with pytest.raises(ConfigError) as raised:
+        parse(content, "my.yaml")
+    first, *lines = str(raised.value).splitlines()
+    assert first == "4 problems:"
+    found = [line.split(". ", 1)[1].removeprefix("my.yaml: ").split(":")[0] for line in lines]
+    assert sorted(found) == ["data.scale", "models.net.training.epochs", "split.test", "trainign"]
+
+
+def test_all_wrong_references_are_listed_at_once(content: Content) -> None:
+    content["data"]["predictands"]["tas"]["source"] = "scr"
+    content["normalization"] = {"pr": {}}
+    content["models"]["bilinear"] = content["models"]["net"]
+    content["seeds"] = [2, 2]
+    with pytest.raises(ConfigError) as raised:
+        parse(content)
+    assert str(raised.value).startswith("4 problems:")
+
+
+def test_models_inherit_what_they_do_not_override(content: Content) -> None:
+    content["training"] = {"epochs": 7, "patience": 3, "loss": {"mae": 1.0}}
+    content["models"]["other"] = {
+        "backbone": "unet",
+        "upsampling": "pin",
+        "training": {"learning_rate": 0.01, "loss": {"mse": 2.0}},
+    }
+    config = parse(content)
+    net, other = (model_settings(config, name).training for name in ("net", "other"))
+    assert net == config.training
+    assert (other.epochs, other.patience, other.learning_rate) == (7, 3, 0.01)
+    assert other.loss == {"mse": 2.0}, "a map that is overridden is replaced, not merged"
+
+
+def test_an_override_may_switch_patience_off(content: Content) -> None:
+    content["training"] = {"patience": 3}
+    content["models"]["net"]["training"] = {"patience": None}
+    assert model_settings(parse(content), "net").training.patience is None
+
+
+def test_normalization_of_models(content: Content) -> None:
+    content["data"]["static"] = {"z": {"source": "src", "variable": "z"}}
+    content["normalization"] = {"z": {"method": "minmax"}}
+    content["models"]["other"] = content["models"]["net"] | {"normalization": {"tas": {"per": "cell"}}}
+    config = parse(content)
+    net, other = (model_settings(config, name) for name in ("net", "other"))
+    assert net.normalization == {"tas": Normalization(), "z": Normalization(method="minmax")}
+    assert other.normalization == {"tas": Normalization(per="cell"), "z": Normalization(method="minmax")}
+    assert (net.scalers, other.scalers) == ("default", "other")
+
+
+def test_settings_of_a_model_do_not_hold_its_overrides_twice(content: Content) -> None:
+    content["models"]["net"]["training"] = {"epochs": 5}
+    settings = model_settings(parse(content), "net")
+    assert settings.network.training is None
+    assert settings.training.epochs == 5
+
+
+def test_nothing_is_inherited_from_another_file(content: Content) -> None:
+    demo = load(Path(__file__).resolve().parents[3] / "config" / "config.yaml")
+    config = parse(content)
+    assert {*config.models} == {"net"}
+    assert {*config.sources} == {"src"}
+    assert config.training == Config.model_fields["training"].get_default(call_default_factory=True)
+    assert config.training != demo.training
+
+
+def test_a_configuration_cannot_be_changed(content: Content) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse(content).experiment = "other"
+
+
+def test_digests_depend_on_content_alone(content: Content) -> None:
+    config = parse(content)
+    backwards = parse(dict(reversed(content.items())))
+    assert digest(config) == digest(backwards)
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    content["training"] = {"epochs": 51}
+    assert digest(parse(content).training) != digest(config.training)
+    assert len(digest(config)) == 12

@@ -1,0 +1,193 @@
+"""The models of the configuration: defaults, and what they refuse, with the key and what to do."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from dl4ds_core.config import BASELINES, SPLITS, parse
+from dl4ds_core.config.schema import Config, partial
+from dl4ds_core.errors import ConfigError
+
+Content = dict[str, Any]
+
+
+def changed(content: Content, path: str, value: Any) -> Content:
+    """Set a key, by its dotted path, and return the content."""
+    *folders, last = path.split(".")
+    section = content
+    for folder in folders:
+        section = section.setdefault(folder, {})
+    section[last] = value
+    return content
+
+
+def problem(content: Content) -> str:
+    with pytest.raises(ConfigError) as raised:
+        parse(content, "my.yaml")
+    return str(raised.value)
+
+
+def test_defaults(content: Content) -> None:
+    config = parse(content)
+    assert config.seeds == [1]
+    assert config.title == ""
+    assert config.data.coarse.origin == "predictands"
+    assert (config.data.missing, config.data.static, config.data.domain) == ("refuse", {}, None)
+    assert (config.data.regrid.engine, config.data.regrid.method) == ("cdo", "conservative")
+    assert config.normalization == {}
+    assert config.training.loss == {"mae": 1.0}
+    assert (config.training.schedule, config.training.patience) == ("cosine", None)
+    model = config.models["net"]
+    assert (model.residual, model.localized, model.interpolation) == (True, True, "bicubic")
+    assert (model.training, model.normalization) == (None, None)
+    assert tuple(config.verification.baselines) == BASELINES
+    assert config.verification.bootstrap.confidence == 0.9
+    assert (config.execution.workers, config.execution.deterministic) == (2, True)
+
+
+def test_one_path_needs_no_list(content: Content) -> None:
+    assert parse(changed(content, "sources.src.paths", "a.nc")).sources["src"].paths == ["a.nc"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("experiment", "my experiment", "experiment: string should match pattern"),
+        ("experiment", "../elsewhere", "experiment: string should match pattern"),
+        ("seeds", [], "seeds: list should have at least 1 item"),
+        ("seeds", [0], "seeds.0: input should be greater than or equal to 1, found 0"),
+        ("seeds", [1, 1], "seeds: expected different numbers, found [1, 1]"),
+        ("sources", {}, "sources: dictionary should have at least 1 item"),
+        ("sources.src.paths", [], "sources.src: expected either `paths` or `downloads`"),
+        ("sources.src.downloads", [{"url": "https://a/b", "sha256": "0" * 64}], "sources.src: expected either"),
+        ("sources.src.downloads", [{"url": "a.nc", "sha256": "0" * 64}], "sources.src.downloads.0.url: string should"),
+        ("sources.src.downloads", [{"url": "https://a/b", "sha256": "12"}], "sources.src.downloads.0.sha256: string"),
+        ("data.scale", 1, "data.scale: input should be greater than or equal to 2, found 1"),
+        ("data.scale", 17, "data.scale: input should be less than or equal to 16, found 17"),
+        ("data.scale", "four", "data.scale: input should be a valid integer"),
+        ("data.predictands", {}, "data.predictands: dictionary should have at least 1 item"),
+        ("data.predictands.2t", {"source": "src", "variable": "t"}, "data.predictands.2t: string should match pattern"),
+        ("data.predictands.tas.source", "scr", "data.predictands.tas.source: 'scr' is no key of sources (src)"),
+        ("data.static.z", {"source": "scr", "variable": "z"}, "data.static.z.source: 'scr' is no key of sources (src)"),
+        ("data.static.tas", {"source": "src", "variable": "z"}, "data: predictands and static fields share the name"),
+        ("data.coarse.from", "ncep", "data.coarse.from: input should be 'predictands', found 'ncep'"),
+        ("data.domain", {"lat": [58, 50], "lon": [0, 1]}, "data.domain.lat: expected [lower, upper], found [58.0"),
+        ("data.domain", {"lat": [50, 58], "lon": [1, 1]}, "data.domain.lon: expected [lower, upper], found [1.0, 1.0]"),
+        ("data.domain", {"lat": [50, 58]}, "data.domain.lon: this key is required"),
+        ("data.regrid.engine", "xesmf", "data.regrid.engine: input should be 'cdo', found 'xesmf'"),
+        ("data.missing", "mask", "data.missing: masking missing cells is not available in this version; use `refuse`"),
+        ("normalization.pr", {}, "normalization.pr: no predictand or static field has this name (default, tas)"),
+        ("normalization.tas.method", "z-score", "normalization.tas.method: input should be 'standard', 'minmax' or"),
+        ("training.loss", {}, "training.loss: dictionary should have at least 1 item"),
+        ("training.loss", {"mae": -1}, "training.loss.mae: input should be greater than 0, found -1"),
+        ("training.loss", {"rmse": 1}, "training.loss.rmse: input should be 'mae', 'mse' or 'huber', found 'rmse'"),
+        ("training.epochs", 0, "training.epochs: input should be greater than 0, found 0"),
+        ("training.epochs", 1.5, "training.epochs: input should be a valid integer"),
+        ("training.patience", 0, "training.patience: input should be greater than 0, found 0"),
+        ("models", {}, "models: dictionary should have at least 1 item"),
+        ("models.bicubic", {"backbone": "resnet", "upsampling": "pin"}, "models.bicubic: this is the name of a base"),
+        ("models.net.backbone", "unet", "models.net: a unet is available with `upsampling: pin`"),
+        ("models.net.upsampling", "dc", "models.net.upsampling: input should be 'pin' or 'spc', found 'dc'"),
+        ("models.net.blocks", 0, "models.net.blocks: input should be greater than 0, found 0"),
+        ("models.net.prediction", {}, "models.net.prediction: unknown key"),
+        ("verification.baselines", [], "verification.baselines: list should have at least 1 item"),
+        ("verification.baselines", ["cubic"], "verification.baselines.0: input should be 'nearest', "),
+        ("verification.bootstrap.block", "1 day", "verification.bootstrap.block: expected a whole number and min, h"),
+        ("verification.bootstrap.confidence", 1, "verification.bootstrap.confidence: input should be less than 1"),
+        ("execution.workers", 0, "execution.workers: input should be greater than 0, found 0"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_named_by_its_key(content: Content, path: str, value: Any, expected: str) -> None:
+    message = problem(changed(content, path, value))
+    assert message.startswith(f"my.yaml: {expected}"), message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("models.x.training.epochs", 0, "models.x.training.epochs: input should be greater than 0, found 0"),
+        ("models.x.training.loss", {}, "models.x.training.loss: dictionary should have at least 1 item"),
+        ("models.x.training.loss", {"mae": 0}, "models.x.training.loss.mae: input should be greater than 0, found 0"),
+        ("models.x.training.learning_rate", -1, "models.x.training.learning_rate: input should be greater than 0"),
+        ("models.x.training.schedule", "linear", "models.x.training.schedule: input should be 'constant' or 'cosine'"),
+        ("models.x.training.epoch", 5, "models.x.training.epoch: unknown key; did you mean 'epochs'?"),
+        ("models.x.normalization.tas.per", "pixel", "models.x.normalization.tas.per: input should be 'domain'"),
+        ("models.x.normalization.pr", {}, "models.x.normalization.pr: no predictand or static field has this name"),
+    ],
+)  # fmt: skip
+def test_constraints_hold_in_overrides(content: Content, path: str, value: Any, expected: str) -> None:
+    content["models"]["x"] = {"backbone": "unet", "upsampling": "pin"}
+    message = problem(changed(content, path, value))
+    assert message.startswith(f"my.yaml: {expected}"), message
+
+
+def test_partial_sections_have_all_keys_and_need_none() -> None:
+    section = Config.model_fields["training"].annotation
+    assert section is not None
+    override = partial(section, "Override")
+    assert {*override.model_fields} == {*section.model_fields}
+    assert override().model_dump(exclude_unset=True) == {}
+    assert "Training" in (override.__doc__ or "")
+
+
+def test_periods_of_any_precision(content: Content) -> None:
+    content["split"] = {
+        "train": [1860, "2009"],
+        "validation": ["2010-01", date(2010, 2, 28)],
+        "test": ["2010-03-01T06", "2010-03-01T12:30"],
+    }
+    split = parse(content).split
+    assert split.train == ("1860", "2009")
+    assert split.validation == ("2010-01", "2010-02-28")
+    assert (1860, 1, 1, 0, 0, 0) in split.period("train")
+    assert (2009, 12, 31, 23, 59, 59) in split.period("train"), "both ends belong to a period"
+    assert (2010, 1, 1, 0, 0, 0) not in split.period("train")
+    assert (2010, 2, 28, 18, 0, 0) in split.period("validation"), "the last day is whole"
+    assert (2010, 3, 1, 12, 30, 59) in split.period("test")
+    assert (2010, 3, 1, 5, 59, 59) not in split.period("test")
+
+
+def test_a_360_day_calendar_has_its_days(content: Content) -> None:
+    content["split"]["train"] = ["2001-02-30", "2001-02-30"]
+    assert (2001, 2, 30, 0, 0, 0) in parse(content).split.period("train")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["1990", "1980"], "the period ['1990', '1980'] is empty: it ends before it starts"),
+        (["1990-02", "1990-01-31"], "the period ['1990-02', '1990-01-31'] is empty: it ends before it starts"),
+        (["spring", "1990"], "expected a date such as 2019, 2019-03 or 2019-03-01T06:00, found 'spring'"),
+        (["1990-13", "1991"], "expected the month to be from 1 to 12, found 13 in '1990-13'"),
+        (["19", "1991"], "expected a date such as"),
+    ],
+)
+def test_periods_that_cannot_be(content: Content, split: str, value: list[str], expected: str) -> None:
+    message = problem(changed(content, f"split.{split}", value))
+    assert message.startswith(f"my.yaml: split.{split}: {expected}"), message
+
+
+@pytest.mark.parametrize("value", [["1990"], ["1990", "1991", "1992"], "1990", [True, "1990"]], ids=str)
+def test_periods_need_two_dates(content: Content, value: Any) -> None:
+    assert "my.yaml: split.test" in problem(changed(content, "split.test", value))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("train", "validation"), ("train", "test"), ("validation", "test")],
+)
+def test_periods_that_overlap(content: Content, first: str, second: str) -> None:
+    content["split"] = {"train": ["1980", "1989"], "validation": ["1990", "1999"], "test": ["2000", "2009"]}
+    content["split"][second] = [content["split"][first][1], content["split"][second][1]]
+    message = problem(content)
+    assert f"my.yaml: split: the periods {first} " in message
+    assert message.endswith("overlap")
+
+
+def test_periods_that_touch_do_not_overlap(content: Content) -> None:
+    content["split"] = {"train": ["2001", "2001-06"], "validation": ["2001-07", "2001-07"], "test": ["2001-08", "2002"]}
+    assert parse(content).split.test == ("2001-08", "2002")

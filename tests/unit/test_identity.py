@@ -1,0 +1,164 @@
+"""What identifies a product: the digest follows code, not comments; attributes say how it was made."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from dl4ds_core import identity
+from dl4ds_core.identity import code_digest, commit, product_attributes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of library and scripts that may be changed; the digest looks at the copy."""
+    shutil.copytree(ROOT / "src" / "dl4ds_core", tmp_path / "dl4ds_core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(identity, "PACKAGE", tmp_path / "dl4ds_core")
+    return tmp_path
+
+
+def digests(tree: Path) -> dict[str, str]:
+    """The digest of each script, as a new process would find it."""
+    identity._tree.cache_clear()
+    found = {path.stem: code_digest(path) for path in sorted((tree / "scripts").glob("*.py"))}
+    identity._tree.cache_clear()
+    return found
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    """The digest of each script as it is; those of an unchanged copy are the same."""
+    return digests(ROOT)
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path.name} no longer has {old!r}: adapt this test"
+    path.write_text(text.replace(old, new, 1))
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_a_copy_has_the_digest_of_the_original(tree, before):
+    for path in sorted((tree / "scripts").glob("*.py")):
+        assert re.fullmatch("[0-9a-f]{12}", code_digest(path))
+    assert digests(tree) == before
+
+
+def test_the_digest_is_the_same_each_time_in_one_process(tree):
+    scripts = sorted((tree / "scripts").glob("*.py"))
+    assert [code_digest(path) for path in scripts] == [code_digest(path) for path in scripts]
+
+
+def test_comments_docstrings_and_formatting_do_not_count(tree, before):
+    for path in tree.rglob("*.py"):
+        source = path.read_text()
+        source = source.replace("\n\n\n", "\n\n\n\n# A new comment.\n").replace('"""', '"""Reworded: ', 1)
+        path.write_text(ast.unparse(ast.parse(source)) + "\n# the end\n")
+    change(tree / "dl4ds_core" / "grids.py", "Return area-weighted block means.", "Return block means.")
+    assert changed(before, digests(tree)) == set()
+
+
+def test_code_of_the_script_counts(tree, before):
+    change(tree / "scripts" / "scalers.py", 'product_attributes(about, "prepare")', 'product_attributes(about, "x")')
+    assert changed(before, digests(tree)) == {"scalers"}
+
+
+def test_code_that_is_imported_directly_counts(tree, before):
+    change(tree / "dl4ds_core" / "baselines.py", "QUANTILES = 50", "QUANTILES = 20")
+    assert changed(before, digests(tree)) == {"baseline"}
+
+
+def test_code_that_is_imported_by_what_is_imported_counts(tree, before):
+    # No script imports this module itself: baselines and layers do.
+    change(tree / "dl4ds_core" / "interpolation.py", "KEYS = -0.5", "KEYS = -0.75")
+    assert changed(before, digests(tree)) >= {"baseline", "train", "predict"}
+    assert changed(before, digests(tree)).isdisjoint({"coarsen", "prepare", "scalers", "verify", "summarise", "remap"})
+
+
+def test_imports_within_functions_count(tree):
+    module = tree / "dl4ds_core" / "late.py"
+    module.write_text("VALUE = 1\n")
+    change(tree / "scripts" / "coarsen.py", "    limits = ", "    from dl4ds_core.late import VALUE\n    limits = ")
+    before = digests(tree)  # not that of the original
+    module.write_text("VALUE = 2\n")
+    assert changed(before, digests(tree)) == {"coarsen"}
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("layers/localized.py", {"train", "predict"}),
+        ("training/supervised.py", {"train"}),
+        ("grids.py", {"coarsen", "remap", "baseline", "train", "predict", "verify"}),
+        ("verification/moments.py", {"verify"}),
+    ],
+)
+def test_a_change_reaches_the_stages_that_use_it(tree, before, module, stages):
+    with (tree / "dl4ds_core" / module).open("a") as stream:
+        stream.write("\nADDED = 1\n")
+    assert stages <= changed(before, digests(tree))
+
+
+@pytest.mark.parametrize("module", ["config/schema.py", "errors.py", "jobs.py", "identity.py"])
+def test_what_reaches_a_stage_as_parameters_does_not_count(tree, before, module):
+    with (tree / "dl4ds_core" / module).open("a") as stream:
+        stream.write("\nADDED = 1\n")
+    assert changed(before, digests(tree)) == set()
+
+
+def test_the_library_uses_no_imports_that_the_digest_overlooks():
+    for path in (ROOT / "src" / "dl4ds_core").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative imports are not followed by code_digest"
+
+
+def test_attributes_say_how_a_product_was_made():
+    found = product_attributes({"title": "A trial", "source": "ERA5", "comment": ""}, "regrid")
+    version = metadata.version("dl4ds_core")
+    assert found["title"] == "A trial"
+    assert "comment" not in found
+    assert re.fullmatch(
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ: regrid \(dl4ds_core {re.escape(version)}\)", found["history"]
+    )
+    assert found["dl4ds_core_version"] == version
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|not a git checkout", found["dl4ds_core_commit"])
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "PACKAGE", tmp_path)
+    for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    commit.cache_clear()
+    try:
+        assert commit() is None
+        git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        (tmp_path / "a.txt").write_text("one\n")
+        for command in (["init", "-q"], ["add", "a.txt"], ["commit", "-q", "-m", "first"], ["tag", "v1"]):
+            subprocess.run([*git, *command], check=True, capture_output=True)
+        commit.cache_clear()
+        clean = commit()
+        assert clean is not None
+        assert re.fullmatch("[0-9a-f]{40}", clean)
+        (tmp_path / "a.txt").write_text("two\n")
+        commit.cache_clear()
+        assert commit() == f"{clean}-dirty"
+        monkeypatch.setenv("PATH", "")
+        commit.cache_clear()
+        assert commit() is None
+    finally:
+        commit.cache_clear()

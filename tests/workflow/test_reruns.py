@@ -1,0 +1,184 @@
+"""What is out of date after a change, shown by dry runs on a finished experiment."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: What follows the scores whatever has changed.
+REPORTING = {
+    *("summary", "figures_network", "figures_baseline", "ranking", "provenance", "page", "crate", "report", "archive")
+}
+TRAINING = {"fit", "predict_network", "score", *REPORTING}
+TARGETS = ("report", "archive")
+
+
+def changed_at(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Set a key such as 'training.epochs', creating sections on the way."""
+    *sections, last = key.split(".")
+    for section in sections:
+        config = config.setdefault(section, {})
+    config[last] = value
+    return config
+
+
+def test_a_second_run_does_nothing(finished: Any, tiny: dict[str, Any]) -> None:
+    outcome = finished.run(tiny, *TARGETS)
+    assert "Nothing to be done" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("check", {"inventory"}),
+        ("regrid", {"coarsen"}),
+        ("prepare", {"coarsen", "split", "scalers"}),
+        ("train", {"coarsen", "split", "scalers", "fit"}),
+        ("predict", {"coarsen", "split", "scalers", "fit", "predict_network", "predict_baseline"}),
+        ("verify", {"coarsen", "split", "scalers", "fit", "predict_network", "predict_baseline", "score", "summary"}),
+    ],
+)
+def test_stages_run_by_name(fresh: Any, tiny: dict[str, Any], target: str, rules: set[str]) -> None:
+    assert fresh.plan(tiny, target).rules == {target} | rules
+
+
+def test_last_stages_run_by_name(fresh: Any, tiny: dict[str, Any]) -> None:
+    everything = {"inventory", "coarsen", "split", "scalers", "predict_baseline", *TRAINING}
+    assert fresh.plan(tiny).rules - {"all"} == everything - {"crate", "archive"} - {"report"}
+    assert fresh.plan(tiny, "archive").rules == everything - {"inventory", "report"}
+    assert fresh.plan(tiny, "report").rules == everything - {"crate", "archive"}
+
+
+def test_a_key_of_all_trainings_reruns_training_and_what_follows(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "training.learning_rate", 5e-3)
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == TRAINING
+    assert (plan.jobs["fit"], plan.jobs["score"]) == (2, 2)
+
+
+def test_a_key_that_one_model_overrides_reruns_that_model(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "models.resnet-spc.training", {"epochs": 3})
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == TRAINING
+    assert plan.about("Training ") == ["Training resnet-spc, seed 1, on 2 ranks"]
+    assert plan.about("Scoring ") == ["Scoring resnet-spc, seed 1"]
+
+
+def test_a_default_that_one_model_overrides_leaves_that_model(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "training.epochs", 3)
+    assert finished.plan(tiny, *TARGETS).about("Training ") == ["Training resnet-spc, seed 1, on 2 ranks"]
+
+
+def test_a_key_of_a_network_reruns_its_training(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "models.unet-pin.filters", 5)
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == TRAINING | {"inventory"}
+    assert plan.about("Training ") == ["Training unet-pin, seed 1, on 2 ranks"]
+
+
+def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "verification.bootstrap.samples", 21)
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == {"score", *REPORTING}
+    assert plan.jobs["score"] == 6
+
+
+def test_another_model_trains_only_that_model(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "models.resnet-pin", {"backbone": "resnet", "upsampling": "pin", "filters": 4, "blocks": 1})
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == TRAINING | {"inventory"}
+    assert plan.about("Training ") == ["Training resnet-pin, seed 1, on 2 ranks"]
+    assert plan.about("Scoring ") == ["Scoring resnet-pin, seed 1"]
+
+
+def test_another_seed_trains_only_that_seed(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "seeds", [1, 2])
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == TRAINING
+    assert sorted(plan.about("Training ")) == [f"Training {name}, seed 2, on 2 ranks" for name in tiny["models"]]
+
+
+def test_another_baseline_trains_nothing(finished: Any, tiny: dict[str, Any]) -> None:
+    tiny["verification"]["baselines"].append("nearest")
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == {"predict_baseline", "score", *REPORTING}
+    assert (plan.jobs["predict_baseline"], plan.jobs["score"]) == (1, 1)
+
+
+def test_a_period_reruns_everything_but_regridding(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "split.test", ["1900", "1910"])
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == {"inventory", "split", "scalers", "predict_baseline", *TRAINING}
+
+
+@pytest.mark.parametrize(
+    "execution", [{"workers": 1, "threads_per_worker": 2, "deterministic": False}, {}], ids=["other", "default"]
+)
+def test_execution_reruns_nothing(finished: Any, tiny: dict[str, Any], execution: dict[str, Any]) -> None:
+    changed_at(tiny, "execution", execution)
+    assert not finished.plan(tiny, *TARGETS).jobs
+
+
+@contextmanager
+def edited(path: Path, content: str) -> Iterator[None]:
+    """Give a file other content for a while."""
+    original = path.read_text(encoding="utf-8")
+    path.write_text(content, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(original, encoding="utf-8")
+
+
+def with_statement(source: str, function: str) -> str:
+    """Return a module with one more statement at the end of a function's first line of code."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    node = next(node for node in nodes if node.name == function)
+    statement = next(item for item in node.body if not isinstance(item, ast.Expr))
+    lines = source.splitlines(keepends=True)
+    lines.insert(statement.lineno - 1, " " * statement.col_offset + "_changed = True\n")
+    return "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "rules"),
+    [
+        ("regrid", "coarsen_predictand", {"inventory", "coarsen", "split", "scalers", "predict_baseline", *TRAINING}),
+        ("scaling", "fit", {"scalers", *TRAINING}),
+        ("baselines", "fit_baseline", {"predict_baseline", "score", *REPORTING}),
+        ("training/supervised", "fit", TRAINING),
+        ("prediction", "network_predictor", {"predict_network", "predict_baseline", "score", *REPORTING}),
+        ("verification/deterministic", "rmse", {"score", *REPORTING}),
+        ("report/page", "write_report", {"page", "crate", "report", "archive"}),
+    ],
+)
+def test_changed_code_reruns_its_stage_and_what_follows(
+    finished: Any, tiny: dict[str, Any], module: str, function: str, rules: set[str]
+) -> None:
+    path = finished.repository / "src" / "dl4ds_core" / f"{module}.py"
+    with edited(path, with_statement(path.read_text(encoding="utf-8"), function)):
+        assert finished.plan(tiny, *TARGETS).rules == rules
+
+
+def test_comments_docstrings_and_dates_rerun_nothing(finished: Any, tiny: dict[str, Any]) -> None:
+    """A fresh checkout gives every file a new date."""
+    path = finished.repository / "src" / "dl4ds_core" / "regrid.py"
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False)
+    assert docstring
+    content = path.read_text(encoding="utf-8").replace(docstring, "Other words.", 1) + "\n# A comment.\n"
+    for script in (finished.repository / "scripts").glob("*.py"):
+        os.utime(script)
+    with edited(path, content):
+        assert not finished.plan(tiny, *TARGETS).jobs
+
+
+def test_a_changed_script_reruns_its_stage(finished: Any, tiny: dict[str, Any]) -> None:
+    path = finished.repository / "scripts" / "summarise.py"
+    with edited(path, path.read_text(encoding="utf-8") + "\n_CHANGED = True\n"):
+        assert finished.plan(tiny, *TARGETS).rules == REPORTING - {"figures_network", "figures_baseline"}
