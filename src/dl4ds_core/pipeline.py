@@ -30,22 +30,16 @@ class Samples:
     """
 
     def __init__(
-        self,
-        coarse: str | Path,
-        fine: str | Path,
-        scalers: Mapping[str, Scaler],
-        cache_bytes: int = CACHE_BYTES,
+        self, coarse: str | Path, fine: str | Path, scalers: Mapping[str, Scaler], cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._scalers = scalers
-        self._fields = {
-            "coarse": io.open_dataset(coarse).chunk(None),
-            "fine": io.open_dataset(fine).chunk(None),
-        }
+        self._fields = {"coarse": io.open_dataset(coarse).chunk(None), "fine": io.open_dataset(fine).chunk(None)}
         self.predictands = [str(name) for name in self._fields["fine"].data_vars]
         extra = [str(name) for name in self._fields["coarse"].data_vars if name not in self.predictands]
         self.channels = self.predictands + extra
+        self._cached: tuple[np.ndarray, np.ndarray] | None = None
         if sum(dataset.nbytes for dataset in self._fields.values()) <= cache_bytes:
-            self._fields = {grid: dataset.load() for grid, dataset in self._fields.items()}
+            self._cached = self.take(np.arange(len(self)))
 
     def __len__(self) -> int:
         return int(self._fields["fine"].sizes["time"])
@@ -62,6 +56,8 @@ class Samples:
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coarse and fine fields in normalised units, each (sample, lat, lon, channel), float32."""
+        if self._cached is not None:
+            return self._cached[0][indices], self._cached[1][indices]
         return self._stacked("coarse", self.channels, indices), self._stacked("fine", self.predictands, indices)
 
     def _stacked(self, grid: str, names: Sequence[str], indices: np.ndarray) -> np.ndarray:
