@@ -43,19 +43,20 @@ rule fit:
         "Training {wildcards.model}, seed {wildcards.seed}, on {resources.tasks} ranks"
     shell:
         """
-        exec > >(tee {log:q}) 2>&1
-        export WORKERS={resources.tasks} OMP_NUM_THREADS={resources.rank_threads}
-        launcher=({resources.mpi})
-        if ! command -v "${{launcher[0]}}" >/dev/null; then
-            echo "The launcher of the training, ${{launcher[0]}}, was not found. Install Horovod (make setup), load its" \
-                "module, or name another launcher: --set-resources 'fit:mpi=...', or in the profile."
-            exit 1
-        fi
-        deterministic=$([ {resources.deterministic} = 0 ] || echo --deterministic)
-        printf '%s' {params.settings:q} >{output.spec:q}
-        "${{launcher[@]}}" python {params.script:q} --settings {output.spec:q} --seed {wildcards.seed} \
-            --scale {params.scale} --data {params.data:q} --scalers {input.scalers:q} {params.static:q} \
-            --folder {params.folder:q} --threads {resources.rank_threads} $deterministic
+        (
+            export WORKERS={resources.tasks} OMP_NUM_THREADS={resources.rank_threads}
+            launcher=({resources.mpi})
+            if ! command -v "${{launcher[0]}}" >/dev/null; then
+                echo "The launcher of the training, ${{launcher[0]}}, was not found. Install Horovod (make setup), load its" \
+                    "module, or name another launcher: --set-resources 'fit:mpi=...', or in the profile."
+                exit 1
+            fi
+            deterministic=$([ {resources.deterministic} = 0 ] || echo --deterministic)
+            printf '%s' {params.settings:q} >{output.spec:q}
+            "${{launcher[@]}}" python {params.script:q} --settings {output.spec:q} --seed {wildcards.seed} \
+                --scale {params.scale} --data {params.data:q} --scalers {input.scalers:q} {params.static:q} \
+                --folder {params.folder:q} --threads {resources.rank_threads} $deterministic
+        ) 2>&1 | tee {log:q}
         """
 
 

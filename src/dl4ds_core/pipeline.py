@@ -33,7 +33,7 @@ class Samples:
         self, coarse: str | Path, fine: str | Path, scalers: Mapping[str, Scaler], cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._scalers = scalers
-        self._fields = {"coarse": io.open_dataset(coarse).chunk(None), "fine": io.open_dataset(fine).chunk(None)}
+        self._fields = {"coarse": io.open_dataset(coarse), "fine": io.open_dataset(fine)}
         self.predictands = [str(name) for name in self._fields["fine"].data_vars]
         extra = [str(name) for name in self._fields["coarse"].data_vars if name not in self.predictands]
         self.channels = self.predictands + extra

@@ -116,5 +116,5 @@ def test_one_step_gives_what_all_steps_give(pair, name):
 
 
 def test_an_unknown_name_lists_those_there_are(pair):
-    with pytest.raises(ValueError, match="expected one of nearest, .* found 'kriging'"):
+    with pytest.raises(ValueError, match=r"expected one of nearest, .* found 'kriging'"):
         fit_baseline("kriging", *pair, SCALE)

@@ -95,7 +95,7 @@ class TestWrongInput:
         )
 
     def test_overlapping_periods_do_not_even_open_a_file(self, configuration, tmp_path):
-        with pytest.raises(ConfigError, match="validation .* and test .* overlap"):
+        with pytest.raises(ConfigError, match=r"validation .* and test .* overlap"):
             parse(configuration(tmp_path / "nowhere.nc", split={"test": ["2000-01-30", "2000-02-09"]}))
 
     @pytest.mark.parametrize(

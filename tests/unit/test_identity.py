@@ -6,13 +6,16 @@ import ast
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dl4ds_core import identity
-from dl4ds_core.identity import code_digest, commit, product_attributes
+from dl4ds_core.config import parse
+from dl4ds_core.identity import about, code_digest, commit, config_digest, product_attributes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,31 +137,96 @@ def test_attributes_say_how_a_product_was_made():
         rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ: regrid \(dl4ds_core {re.escape(version)}\)", found["history"]
     )
     assert found["dl4ds_core_version"] == version
-    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|not a git checkout", found["dl4ds_core_commit"])
+    assert re.fullmatch(r"[0-9a-f]{40}( with changes)?|not a git checkout", found["dl4ds_core_commit"])
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(identity, "PACKAGE", tmp_path)
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A repository of one commit that the library seems to lie in."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(key, raising=False)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    (tmp_path / "repository" / "src" / "dl4ds_core").mkdir(parents=True)
+    monkeypatch.setattr(identity, "PACKAGE", tmp_path / "repository" / "src" / "dl4ds_core")
+    (tmp_path / "repository" / "src" / "a.py").write_text("one\n")
+    git = ["git", "-C", str(tmp_path / "repository"), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
     commit.cache_clear()
-    try:
-        assert commit() is None
-        git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-        (tmp_path / "a.txt").write_text("one\n")
-        for command in (["init", "-q"], ["add", "a.txt"], ["commit", "-q", "-m", "first"], ["tag", "v1"]):
-            subprocess.run([*git, *command], check=True, capture_output=True)
-        commit.cache_clear()
-        clean = commit()
-        assert clean is not None
-        assert re.fullmatch("[0-9a-f]{40}", clean)
-        (tmp_path / "a.txt").write_text("two\n")
-        commit.cache_clear()
-        assert commit() == f"{clean}-dirty"
-        monkeypatch.setenv("PATH", "")
-        commit.cache_clear()
-        assert commit() is None
-    finally:
-        commit.cache_clear()
+    yield tmp_path / "repository"
+    commit.cache_clear()
+
+
+def test_the_commit_of_a_checkout(checkout):
+    expected = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, check=True)
+    assert commit() == expected.stdout.decode().strip()
+    (checkout / "notes.txt").write_text("no code\n")
+    commit.cache_clear()
+    assert commit() == expected.stdout.decode().strip()
+
+
+@pytest.mark.parametrize("path", ["src/a.py", "src/new.py", "rules/new.smk"])
+def test_changed_and_new_code_is_told(checkout, path):
+    (checkout / path).parent.mkdir(exist_ok=True)
+    (checkout / path).write_text("two\n")
+    assert str(commit()).endswith(" with changes")
+
+
+def test_outside_a_checkout_and_without_git_there_is_no_commit(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert commit() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(identity, "PACKAGE", checkout.parent / "elsewhere" / "src" / "dl4ds_core")
+    commit.cache_clear()
+    assert commit() is None
+
+
+class TestConfigDigest:
+    def digest(self, content: dict[str, Any]) -> str:
+        return config_digest(parse(content))
+
+    def test_what_never_changes_a_result_does_not_count(self, configuration):
+        plain, told = configuration("a.nc"), configuration("a.nc", execution={"workers": 7, "results": "scratch"})
+        told["title"] = "Another title"
+        told["sources"]["input"] |= {"citation": "Somebody (2020)", "licence": "free"}
+        told = dict(reversed(list(told.items())))
+        assert self.digest(told) == self.digest(plain)
+
+    def test_two_ways_to_say_the_same_are_equal(self, configuration):
+        inherited = configuration("a.nc", training={"epochs": 7})
+        overridden = configuration("a.nc", training={"epochs": 7})
+        overridden["models"]["small"]["training"] = {"epochs": 7}
+        assert self.digest(inherited) == self.digest(overridden)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"data": {"scale": 5}},
+            {"split": {"train": ["2000-01-02", "2000-01-20"]}},
+            {"training": {"epochs": 7}},
+            {"normalization": {"default": {"method": "minmax"}}},
+            {"seeds": [2]},
+            {"sources": {"input": {"paths": ["b.nc"]}}},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_all_else_counts(self, configuration, change):
+        plain = configuration("a.nc")
+        changed = {
+            **plain,
+            **{
+                key: {**plain.get(key, {}), **value} if isinstance(value, dict) else value
+                for key, value in change.items()
+            },
+        }
+        assert self.digest(changed) != self.digest(plain)
+
+    def test_about_is_what_products_say(self, configuration):
+        content = configuration("a.nc")
+        content["sources"]["input"]["citation"] = "Somebody (2020)"
+        found = about(content)
+        assert found["title"] == found["experiment"] == "trial"
+        assert found["source"] == "Somebody (2020)"
+        assert found["config_digest"] == self.digest(content)

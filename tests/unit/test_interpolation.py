@@ -19,7 +19,7 @@ def positions(size: int, scale: int) -> np.ndarray:
 
 
 def cubic_convolution(values: np.ndarray, position: float) -> float:
-    """Keys's interpolation between the second and third of four neighbours, in the form of his equation for a = -1/2."""
+    """Keys's interpolation between the middle two of four neighbours, in the form of his equation for a = -1/2."""
     first = int(np.floor(position))
     f = values[first - 1 : first + 3]
     s = position - first

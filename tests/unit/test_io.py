@@ -52,6 +52,14 @@ class TestOpening:
         with pytest.raises(DataError, match="can't be read"):
             io.open_dataset(tmp_path)
 
+    def test_zarr(self, tmp_path, field_of):
+        pytest.importorskip("zarr")
+        field = field_of(calendar="360_day")
+        field.to_dataset().to_zarr(tmp_path / "a.zarr", zarr_format=2)
+        found = io.open_variable(tmp_path / "a.zarr", "tas")
+        np.testing.assert_array_equal(found.values, field.values)
+        np.testing.assert_array_equal(found["time"].values, field["time"].values)
+
     def test_a_wrong_variable_lists_those_there_are(self, tmp_path, field_of):
         field_of().to_netcdf(tmp_path / "a.nc")
         with pytest.raises(DataError, match=r"a\.nc: there is no variable 't2m'; the file has: tas"):
@@ -252,18 +260,22 @@ class TestAtomic:
         assert target.read_text() == "whole"
         assert os.listdir(target.parent) == ["a.nc"]
 
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-    def test_a_failure_leaves_nothing(self, tmp_path, error):
-        with pytest.raises(error), io.atomic(tmp_path / "a.nc") as temporary:
+    @staticmethod
+    def write_half(path: Path, error: BaseException) -> None:
+        with io.atomic(path) as temporary:
             temporary.write_text("half")
             raise error
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+    def test_a_failure_leaves_nothing(self, tmp_path, error):
+        with pytest.raises(error):
+            self.write_half(tmp_path / "a.nc", error())
         assert os.listdir(tmp_path) == []
 
     def test_a_failure_keeps_what_was_there(self, tmp_path):
         (tmp_path / "a.nc").write_text("old")
-        with pytest.raises(ValueError, match="half way"), io.atomic(tmp_path / "a.nc") as temporary:
-            temporary.write_text("half")
-            raise ValueError("half way")
+        with pytest.raises(ValueError, match="half way"):
+            self.write_half(tmp_path / "a.nc", ValueError("half way"))
         assert (tmp_path / "a.nc").read_text() == "old"
         assert os.listdir(tmp_path) == ["a.nc"]
 

@@ -34,9 +34,7 @@ def pair(request, field_of) -> tuple[xr.Dataset, xr.Dataset]:
 
 def saved_network(folder, *, randomise: bool = True, static: int = 0, channels: int = 1, outputs: int = 1):
     settings = Model(backbone="resnet", upsampling="spc", filters=8, blocks=1)
-    model = build_network(
-        settings, coarse_shape=(2, 3), scale=SCALE, channels=channels, outputs=outputs, static=static
-    )
+    model = build_network(settings, coarse_shape=(2, 3), scale=SCALE, channels=channels, outputs=outputs, static=static)
     random = np.random.default_rng(5)
     for weight in model.weights if randomise else []:
         weight.assign(0.2 * random.normal(size=weight.shape).astype("float32"))
@@ -140,6 +138,9 @@ def test_static_fields_are_scaled_and_used(pair, tmp_path, field_of):
     path = saved_network(tmp_path, static=1)
     found = network_predictor(path, scalers, tmp_path / "static.nc", ["tas"], ["tas"])(coarse)["tas"]
     network = keras.saving.load_model(path, compile=False)
-    inputs = [scalers["coarse.tas"].apply(coarse["tas"].values)[..., None], ((elevation.values - 280) / 5)[None, ..., None]]
+    inputs = [
+        scalers["coarse.tas"].apply(coarse["tas"].values)[..., None],
+        ((elevation.values - 280) / 5)[None, ..., None],
+    ]
     expected = scalers["fine.tas"].invert(np.asarray(network(inputs))[..., 0])
     np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -16,6 +16,8 @@ REPORTING = {
     *("summary", "figures_network", "figures_baseline", "ranking", "provenance", "page", "crate", "report", "archive")
 }
 TRAINING = {"fit", "predict_network", "score", *REPORTING}
+# The figures of networks have nothing of the baselines.
+BASELINES = {"predict_baseline", "score", *REPORTING} - {"figures_network"}
 TARGETS = ("report", "archive")
 
 
@@ -86,7 +88,14 @@ def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, A
     changed_at(tiny, "verification.bootstrap.samples", 21)
     plan = finished.plan(tiny, *TARGETS)
     assert plan.rules == {"score", *REPORTING}
-    assert plan.jobs["score"] == 6
+    assert plan.jobs["score"] == 5
+
+
+def test_a_title_is_told_again_but_nothing_is_computed(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "title", "Another title")
+    changed_at(tiny, "sources.hadgem2.citation", "Another citation")
+    told = {"ranking", "provenance", "page", "crate", "report", "archive"}
+    assert finished.plan(tiny, *TARGETS).rules == {"inventory", *told}
 
 
 def test_another_model_trains_only_that_model(finished: Any, tiny: dict[str, Any]) -> None:
@@ -107,7 +116,7 @@ def test_another_seed_trains_only_that_seed(finished: Any, tiny: dict[str, Any])
 def test_another_baseline_trains_nothing(finished: Any, tiny: dict[str, Any]) -> None:
     tiny["verification"]["baselines"].append("nearest")
     plan = finished.plan(tiny, *TARGETS)
-    assert plan.rules == {"predict_baseline", "score", *REPORTING}
+    assert plan.rules == BASELINES
     assert (plan.jobs["predict_baseline"], plan.jobs["score"]) == (1, 1)
 
 
@@ -150,8 +159,8 @@ def with_statement(source: str, function: str) -> str:
     ("module", "function", "rules"),
     [
         ("regrid", "coarsen_predictand", {"inventory", "coarsen", "split", "scalers", "predict_baseline", *TRAINING}),
-        ("scaling", "fit", {"scalers", *TRAINING}),
-        ("baselines", "fit_baseline", {"predict_baseline", "score", *REPORTING}),
+        ("scaling", "fit", {"scalers", "predict_baseline", *TRAINING}),
+        ("baselines", "fit_baseline", BASELINES),
         ("training/supervised", "fit", TRAINING),
         ("prediction", "network_predictor", {"predict_network", "predict_baseline", "score", *REPORTING}),
         ("verification/deterministic", "rmse", {"score", *REPORTING}),

@@ -80,14 +80,15 @@ def restore(folder: str | Path, identity: str, state: Sequence[Any]) -> tuple[Pr
     if not path.exists():
         return None
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
         note = json.loads(str(arrays["note"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        found, progress = note["identity"], Progress(**note["progress"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise TrainingError(
             f"{path}: the checkpoint can't be read ({error}); delete it to train from the start"
         ) from error
-    if note["identity"] != identity:
+    if found != identity:
         logger.warning("%s: the checkpoint is of other settings or data; training starts anew", path)
         return None
     for number, variable in enumerate(state):
@@ -96,7 +97,7 @@ def restore(folder: str | Path, identity: str, state: Sequence[Any]) -> tuple[Pr
             raise TrainingError(f"{path}: the checkpoint doesn't fit the network; delete it to train from the start")
         variable.assign(values)
     best = [arrays[f"best{number}"] for number in range(sum(name.startswith("best") for name in arrays))]
-    return Progress(**note["progress"]), best
+    return progress, best
 
 
 def remove(folder: str | Path) -> None:

@@ -26,8 +26,9 @@ def state_of(units: int = 3) -> tuple[keras.Model, list]:
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(model.trainable_variables)
     for step in range(3):
-        optimizer.apply([np.full(v.shape, step + 1.0, np.float32) for v in model.trainable_variables],
-                        model.trainable_variables)
+        optimizer.apply(
+            [np.full(v.shape, step + 1.0, np.float32) for v in model.trainable_variables], model.trainable_variables
+        )
     return model, [*model.variables, *optimizer.variables]
 
 
@@ -105,7 +106,8 @@ def flipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "spoil", [truncated, flipped, lambda content: b"", lambda content: b"no archive at all"],
+    "spoil",
+    [truncated, flipped, lambda content: b"", lambda content: b"no archive at all"],
     ids=["truncated", "one byte", "empty", "text"],
 )
 def test_a_corrupted_checkpoint_is_refused(saved, spoil):
@@ -116,7 +118,9 @@ def test_a_corrupted_checkpoint_is_refused(saved, spoil):
         checkpoints.restore(saved[0], "me", state)
 
 
-@pytest.mark.parametrize("content", ["null", "{}", '{"identity": "me"}', '{"identity": "me", "progress": {"epochs": 1}}'])
+@pytest.mark.parametrize(
+    "content", ["null", "{}", '{"identity": "me"}', '{"identity": "me", "progress": {"epochs": 1}}']
+)
 def test_an_archive_of_another_kind_is_refused(tmp_path, content):
     _, state = state_of()
     arrays = {f"state{number}": value for number, value in enumerate(values_of(state))}
