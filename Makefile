@@ -24,7 +24,7 @@ demo: setup ## run the demo experiment, then print its scores and where its repo
 	dl4ds scores results/demo
 
 test: setup ## the tests: every feature, few combinations
-	@pytest -q -m 'not full' $(PYTEST_ARGS)
+	@pytest -q -n 2 --dist loadgroup -m 'not full' $(PYTEST_ARGS)
 
 test-full: setup ## all tests: every combination, long runs
 	@pytest -q $(PYTEST_ARGS)

@@ -24,6 +24,8 @@ def configure_logging(log_file: str | Path | None = None, level: int = logging.I
     logging.basicConfig(level=logging.WARNING, format=FORMAT, handlers=handlers, force=True)
     logging.getLogger("dl4ds_core").setLevel(level)
     logging.captureWarnings(True)
+    # The registry of CF units redefines some of pint's on purpose, and pint says so in every job.
+    logging.getLogger("pint").setLevel(logging.ERROR)
 
 
 def run(main: Callable[..., Any], log_file: str | Path | None = None, **arguments: Any) -> None:

@@ -12,7 +12,6 @@ import platform
 import re
 import shutil
 import socket
-import subprocess
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +19,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dl4ds_core import __version__
 from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
 from dl4ds_core.identity import config_digest, git_state, output_of

@@ -48,6 +48,13 @@ TINY: dict[str, Any] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the finished run in one process, so that `pytest -n 2 --dist loadgroup` makes it once."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("finished"))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended: its exit status, and stdout and stderr together."""

@@ -117,9 +117,9 @@ class _Scores:
         self.unit = str(truth.attrs["units"])
         long_name = truth.attrs.get("long_name", truth.name)
         self.maps = {
-            metric.name: xr.zeros_like(self.area).assign_attrs(
-                long_name=f"{metric.long_name} of {long_name}", units=self._unit(metric)
-            )
+            metric.name: xr.zeros_like(self.area)
+            .drop_attrs()
+            .assign_attrs(long_name=f"{metric.long_name} of {long_name}", units=self._unit(metric))
             for metric in METRICS.values()
         }
         self._steps: dict[str, FloatArray] = {}
