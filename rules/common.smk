@@ -1,6 +1,5 @@
 """What all rules share: the checked configuration, names of files, and what a rule's products depend on."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from dl4ds_core.config import BASELINES, SPLITS, model_settings
 from dl4ds_core.config import parse as parse_config
 from dl4ds_core.errors import DownscalingError
 from dl4ds_core.identity import code_digest
+from dl4ds_core.jobs import prefer_own_programs
 from dl4ds_core.sources import download_target, local_copy, part_names, source_paths
 
-# Jobs find the programs beside Snakemake's Python whether or not its environment is activated; a conda environment
-# of a rule still comes first.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+prefer_own_programs()
 
 
 def explained(function, *arguments):

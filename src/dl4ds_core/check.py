@@ -20,7 +20,7 @@ from dl4ds_core.models.requirements import smallest_fine_size
 from dl4ds_core.regrid import cells_left_out, fine_field, missing_values, on_same_grid
 from dl4ds_core.samples import empty_split
 from dl4ds_core.sources import source_paths
-from dl4ds_core.time import text, within
+from dl4ds_core.time import require_ascending, text, within
 from dl4ds_core.verification.bootstrap import block_steps, block_weights
 
 #: Predictands of more values than this are not searched for missing values whole, but at their first and last steps.
@@ -74,8 +74,12 @@ def inspect(config: Config) -> Inventory:
     first = next((parts[0] for parts in fields.values() if parts), None)
     if first is not None:
         _check_grid(config, first, inventory, problems)
-        times = xr.concat([part["time"] for part in next(iter(fields.values()))], dim="time").sortby("time")
-        _check_splits(config, times, inventory, problems)
+        times = {name: _times(name, parts, problems) for name, parts in fields.items() if parts}
+        name, reference = next(iter(times.items()))
+        for other, found in times.items():
+            if not np.array_equal(found.values, reference.values):
+                problems.add(f"data.predictands: {name!r} and {other!r} have different time steps; all must share them")
+        _check_splits(config, reference, inventory, problems)
     for name, static in config.data.static.items():
         _static(config, name, static, first, inventory, problems)
     problems.raise_if_any(DataError)
@@ -123,6 +127,14 @@ def _row(name: str, path: str, variable: str, found: xr.DataArray) -> tuple[str,
     time = found["time"].values if "time" in found.coords else np.array([])
     period = f"{text(time[0])} to {text(time[-1])}" if len(time) else ""
     return (name, path, variable, str(found.attrs.get("units", "")), grid, period, str(len(time) or ""))
+
+
+def _times(name: str, parts: list[xr.DataArray], problems: ProblemList) -> xr.DataArray:
+    """Return the times of all files of a predictand, ascending; each must occur once."""
+    times = xr.concat([part["time"] for part in parts], dim="time").sortby("time")
+    with _noting(problems):
+        require_ascending(times, f"data.predictands.{name}, all files together")
+    return times
 
 
 def _compare(fields: dict[str, list[xr.DataArray]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,15 @@ def configure_logging(log_file: str | Path | None = None, level: int = logging.I
     logging.captureWarnings(True)
     # The registry of CF units redefines some of pint's on purpose, and pint says so in every job.
     logging.getLogger("pint").setLevel(logging.ERROR)
+
+
+def prefer_own_programs() -> None:
+    """Let jobs find the programs beside this Python, whether or not its environment is activated.
+
+    The conda environment of a rule, where one is used, is activated later and so still comes first.
+    """
+    own = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
 
 
 def run(main: Callable[..., Any], log_file: str | Path | None = None, **arguments: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.jobs import run
+from dl4ds_core.jobs import prefer_own_programs, run
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +83,9 @@ def test_a_log_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "job.log").write_text("of the run before\n")
     run(lambda: None, tmp_path / "job.log")
     assert (tmp_path / "job.log").read_text() == ""
+
+
+def test_programs_beside_the_running_python_come_first(monkeypatch):
+    monkeypatch.setenv("PATH", "/somewhere/bin")
+    prefer_own_programs()
+    assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/somewhere/bin"]
