@@ -5,7 +5,7 @@ min_version("9.0")
 # A configuration given on the command line replaces the demo's; it never inherits from it.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
