@@ -116,6 +116,7 @@ _METHODS: dict[str, tuple[str, Callable[[xr.DataArray, xr.DataArray], Correction
     "bilinear": ("bilinear", None),
     "bicubic": ("bicubic", None),
     "bilinear-corrected": ("bilinear", _mean_error),
+    "bicubic-corrected": ("bicubic", _mean_error),
     "regression": ("bilinear", _regression),
     "bilinear-qm": ("bilinear", _quantile_mapping),
 }

@@ -79,7 +79,8 @@ def inspect(config: Config) -> Inventory:
         for other, found in times.items():
             if not np.array_equal(found.values, reference.values):
                 problems.add(f"data.predictands: {name!r} and {other!r} have different time steps; all must share them")
-        _check_splits(config, reference, inventory, problems)
+        if reference.size:
+            _check_splits(config, reference, inventory, problems)
     for name, static in config.data.static.items():
         _static(config, name, static, first, inventory, problems)
     problems.raise_if_any(DataError)
@@ -109,7 +110,7 @@ def _predictand(
             inventory.rows.append(_row(name, path, entry.variable, fine))
             searched = fine if fine.size <= SEARCHED_VALUES else fine.isel(time=[0, -1])
             missing_values(searched, f"{path}: {entry.variable}")
-            yield fine
+            yield fine.assign_attrs(file=path)
 
 
 def _paths(config: Config, source: str, inventory: Inventory, problems: ProblemList) -> list[str]:
@@ -130,11 +131,16 @@ def _row(name: str, path: str, variable: str, found: xr.DataArray) -> tuple[str,
 
 
 def _times(name: str, parts: list[xr.DataArray], problems: ProblemList) -> xr.DataArray:
-    """Return the times of all files of a predictand, ascending; each must occur once."""
+    """Return the times of all files of a predictand, ascending; none where they are wrong."""
+    found = len(problems.problems)
+    for part in parts:
+        with _noting(problems):
+            require_ascending(part["time"], part.attrs["file"])
     times = xr.concat([part["time"] for part in parts], dim="time").sortby("time")
-    with _noting(problems):
-        require_ascending(times, f"data.predictands.{name}, all files together")
-    return times
+    if len(problems.problems) == found:
+        with _noting(problems):
+            require_ascending(times, f"data.predictands.{name}, all files together")
+    return times if len(problems.problems) == found else times.isel(time=slice(0))
 
 
 def _compare(fields: dict[str, list[xr.DataArray]]) -> None:
@@ -201,6 +207,8 @@ def _static(
             if entry.units:
                 io.unit_conversion(str(found.attrs.get("units", "")), entry.units, f"{path}: {entry.variable}")
             inventory.rows.append(_row(name, path, entry.variable, found))
+            if found.sizes.get("time", 1) > 1:
+                problems.add(f"{path}: {entry.variable}: a static field has no time, found {found.sizes['time']} steps")
             elsewhere = fine is not None and on_same_grid(path, entry.variable, Grid.of(fine)) is None
             if elsewhere and shutil.which("cdo") is None:
                 problems.add(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dl4ds_core import __version__
 from dl4ds_core.errors import ConfigError, DataError, DownscalingError
+from dl4ds_core.jobs import quieten_libraries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    quieten_libraries()
     try:
         arguments.command(arguments)
     except DownscalingError as error:

@@ -159,6 +159,6 @@ def output_of(command: list[str], *, both: bool = False) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
-        logger.info("%s: %s", " ".join(command), error)
+        logger.debug("%s: %s", " ".join(command), error)
         return None
     return (done.stdout + done.stderr if both else done.stdout).strip()

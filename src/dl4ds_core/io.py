@@ -136,6 +136,12 @@ def convert_units(field: xr.DataArray, units: str | None, where: str) -> xr.Data
     return converted.rename(field.name)
 
 
+def difference_units(units: str) -> str:
+    """Return the units of a difference of two values: kelvin for temperatures in degrees Celsius."""
+    celsius = ("degc", "deg_c", "celsius", "degree_celsius", "degrees_celsius", "degreec", "degreesc")
+    return "K" if units.lower() in celsius else units
+
+
 def unit_conversion(found: str, wanted: str, where: str) -> tuple[float, float]:
     """Return factor and offset from one unit to another.
 

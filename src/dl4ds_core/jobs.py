@@ -25,7 +25,11 @@ def configure_logging(log_file: str | Path | None = None, level: int = logging.I
     logging.basicConfig(level=logging.WARNING, format=FORMAT, handlers=handlers, force=True)
     logging.getLogger("dl4ds_core").setLevel(level)
     logging.captureWarnings(True)
-    # The registry of CF units redefines some of pint's on purpose, and pint says so in every job.
+    quieten_libraries()
+
+
+def quieten_libraries() -> None:
+    """Silence what a library says in every job: the registry of CF units redefines some of pint's on purpose."""
     logging.getLogger("pint").setLevel(logging.ERROR)
 
 

@@ -12,7 +12,7 @@ from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.interpolation import interpolate
 
 SCALE = 4
-CORRECTED = ("bilinear-corrected", "regression", "bilinear-qm")
+CORRECTED = ("bilinear-corrected", "bicubic-corrected", "regression", "bilinear-qm")
 
 
 @pytest.fixture(params=["standard", "360_day"])

@@ -206,3 +206,23 @@ def test_long_records_are_searched_at_both_ends(configuration, file, field_of, m
     field[39, 0, 0] = np.nan
     field.to_netcdf(file.parent / "b.nc")
     assert "1 values are missing, in 1 of 2 time steps" in problems_of(configuration(file.parent / "b.nc"))
+
+
+class TestTimes:
+    """Wrong times are found before a job starts, and named once."""
+
+    @pytest.mark.parametrize(("order", "problem"), [([0, 1, 1, 2], "comes twice"), ([3, 2, 1, 0], "comes after")])
+    def test_in_one_file(self, configuration, tmp_path, field_of, order, problem):
+        path = tmp_path / "wrong.nc"
+        field_of(steps=4, rows=16, columns=20).isel(time=order).to_netcdf(path)
+        message = problems_of(configuration(path))
+        assert problem in message
+        assert message.count("wrong.nc") == 1
+
+    def test_in_files_that_overlap(self, configuration, file, field_of):
+        field_of(steps=3, rows=16, columns=20).to_netcdf(file.parent / "b.nc")
+        message = problems_of(configuration(file.parent / "*.nc"))
+        assert message == (
+            "data.predictands.tas, all files together: the time step 2000-01-01 comes twice; "
+            "expected strictly ascending times"
+        )

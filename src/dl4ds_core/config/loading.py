@@ -77,7 +77,7 @@ def model_settings(config: Config, name: str) -> ModelSettings:
         network=model.model_copy(update={"training": None, "normalization": None}),
         training=Training.model_validate(config.training.model_dump() | override),
         normalization={field: normalization.get(field, normalization["default"]) for field in sorted(fields)},
-        scalers=name if model.normalization else "default",
+        scalers=f"of-{name}" if model.normalization else "default",
     )
 
 

@@ -31,7 +31,11 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_leng
 Method = Literal["conservative", "bilinear", "bicubic", "nearest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 LossName = Literal["mae", "mse", "huber"]
-Baseline = Literal["nearest", "bilinear", "bicubic", "bilinear-corrected", "regression", "bilinear-qm"]
+Baseline = Literal[
+    "nearest", "bilinear", "bicubic", "bilinear-corrected", "bicubic-corrected", "regression", "bilinear-qm"
+]
+#: Folders of an experiment beside those of its models.
+RESERVED = ("data", "verification")
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
@@ -103,6 +107,9 @@ class Source(Section):
     def _one_origin(self) -> Self:
         if bool(self.paths) == bool(self.downloads):
             raise ValueError("expected either `paths` or `downloads`, and at least one entry")
+        files = [item.url.rsplit("/", 1)[-1] for item in self.downloads]
+        if len(set(files)) < len(files):
+            raise ValueError(f"downloads: expected different file names, found {files}; make them different sources")
         return self
 
 
@@ -196,7 +203,7 @@ class SplitPeriods(Section):
     method: Literal["periods"] = Field(default="periods", description="How the record is divided.")
     train: PeriodField = Field(description="First and last date (ISO 8601, as coarse as wanted) to train on.")
     validation: PeriodField = Field(description="Period for early stopping, the best epoch and the choice of models.")
-    test: PeriodField = Field(description="Period that is scored once, at the end.")
+    test: PeriodField = Field(description="Period for the final scores; choose models on `validation`.")
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -319,7 +326,7 @@ class Config(Section):
 
     experiment: Name = Field(description="Name of the experiment: results are in `results/<experiment>/`.")
     title: str = Field(default="", description="One line for the head of the report.")
-    seeds: list[Annotated[int, Field(ge=1)]] = Field(
+    seeds: list[Annotated[int, Field(ge=1, lt=2**32)]] = Field(
         default_factory=lambda: [1], description="Every model is trained once per seed.", min_length=1
     )
     sources: dict[Name, Source] = Field(description="The files, by name.", min_length=1)
@@ -350,11 +357,14 @@ class Config(Section):
             for key in entries
             if key not in known
         ]
+        taken: dict[str, str] = dict.fromkeys(RESERVED, "a folder of the results")
+        taken |= {str(baseline): "a baseline" for baseline in BASELINES}
         problems += [
-            f"models.{name}: this is the name of a baseline; choose another"
-            for name in self.models
-            if name in BASELINES
+            f"models.{name}: this is the name of {taken[name]}; choose another" for name in self.models if name in taken
         ]
+        baselines = self.verification.baselines
+        if len(set(baselines)) < len(baselines):
+            problems.append(f"verification.baselines: expected different names, found {baselines}")
         if len(set(self.seeds)) < len(self.seeds):
             problems.append(f"seeds: expected different numbers, found {self.seeds}")
         if problems:

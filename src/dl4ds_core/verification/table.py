@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from dl4ds_core.errors import DataError
+from dl4ds_core.io import difference_units
 from dl4ds_core.verification import moments
 from dl4ds_core.verification.bootstrap import (
     CountArray,
@@ -184,7 +185,7 @@ class _Scores:
         return self._steps.setdefault(term, np.zeros(self.counts.shape[1]))
 
     def _unit(self, metric: Metric) -> str:
-        return self.unit if metric.unit == "same" else "1"
+        return difference_units(self.unit) if metric.unit == "same" else "1"
 
 
 def _needing(what: Literal["series", "fields"]) -> list[Metric]:

@@ -144,7 +144,7 @@ def test_normalization_of_models(content: Content) -> None:
     net, other = (model_settings(config, name) for name in ("net", "other"))
     assert net.normalization == {"tas": Normalization(), "z": Normalization(method="minmax")}
     assert other.normalization == {"tas": Normalization(per="cell"), "z": Normalization(method="minmax")}
-    assert (net.scalers, other.scalers) == ("default", "other")
+    assert (net.scalers, other.scalers) == ("default", "of-other")
 
 
 def test_settings_of_a_model_do_not_hold_its_overrides_twice(content: Content) -> None:

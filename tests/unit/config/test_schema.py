@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dl4ds_core.config import BASELINES, SPLITS, parse
+from dl4ds_core.config import BASELINES, SPLITS, model_settings, parse
 from dl4ds_core.config.schema import Config, partial
 from dl4ds_core.errors import ConfigError
 
@@ -191,3 +191,27 @@ def test_periods_that_overlap(content: Content, first: str, second: str) -> None
 def test_periods_that_touch_do_not_overlap(content: Content) -> None:
     content["split"] = {"train": ["2001", "2001-06"], "validation": ["2001-07", "2001-07"], "test": ["2001-08", "2002"]}
     assert parse(content).split.test == ("2001-08", "2002")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("verification.baselines", ["bilinear", "bilinear"], "verification.baselines: expected different names"),
+        ("seeds", [2**40], "seeds.0: input should be less than 4294967296"),
+        ("models", {"data": {"backbone": "resnet", "upsampling": "spc"}}, "models.data: this is the name of a folder"),
+        (
+            "sources.more",
+            {"downloads": [{"url": f"https://example.org/{year}/t.nc", "sha256": "0" * 64} for year in (1, 2)]},
+            "sources.more: downloads: expected different file names",
+        ),
+    ],
+)
+def test_names_that_would_collide(content: Content, path: str, value: Any, expected: str) -> None:
+    assert expected in problem(changed(content, path, value))
+
+
+def test_scalers_of_a_model_named_default_are_its_own(content: Content) -> None:
+    network = {"backbone": "resnet", "upsampling": "spc"}
+    models = {"default": {**network, "normalization": {"default": {"method": "minmax"}}}, "other": network}
+    config = parse(changed(content, "models", models))
+    assert model_settings(config, "default").scalers != model_settings(config, "other").scalers
