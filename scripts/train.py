@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dl4ds_core import io, jobs, scaling
 from dl4ds_core.config import ModelSettings, digest
+from dl4ds_core.identity import code_digest
 from dl4ds_core.pipeline import Samples, static_input
 from dl4ds_core.training import checkpoints
 from dl4ds_core.training.distributed import Ranks
@@ -49,7 +50,8 @@ def main(
     trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, ranks)
     logger.info("%d weights", trainer.network.count_params())
     inputs = [*files["train"], *files["validation"], scalers]
-    identity = digest([chosen.model_dump(mode="json"), seed, [_stamp(path) for path in inputs]])
+    stamps = [_stamp(path) for path in inputs]
+    identity = digest([chosen.model_dump(mode="json"), seed, stamps, code_digest(__file__)])
     state = Path(folder) / "checkpoints"
     progress, checksum = trainer.fit(state, identity)
     if ranks.first:
