@@ -117,7 +117,6 @@ rule provenance:
         config=GIVEN,
         benchmarks=BENCHMARKS,
         stages=STAGES,
-        checkout=str(workflow.basedir),
     message:
         "Recording where the results come from"
     script:

@@ -1,6 +1,7 @@
 """Record where the results of an experiment come from and what they cost."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dl4ds_core import provenance
@@ -32,5 +33,5 @@ if "snakemake" in globals():
         record=job.output.record,
         benchmarks=job.params.benchmarks,
         stages=dict(job.params.stages),
-        checkout=job.params.checkout,
+        checkout=str(Path(job.scriptdir).parent),
     )
