@@ -17,7 +17,6 @@ STAGES = {
     "score": "verify",
     "summary": "verify",
     "figures": "report",
-    "figures_baseline": "report",
     "ranking": "report",
 }
 

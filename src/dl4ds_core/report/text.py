@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from dl4ds_core.io import difference_units
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -17,15 +19,7 @@ def unit_text(units: object) -> str:
     text = "" if units is None else str(units).strip()
     if text in ("", "1"):
         return ""
-    if text.lower() in (
-        "degc",
-        "deg_c",
-        "celsius",
-        "degree_celsius",
-        "degrees_celsius",
-        "degreec",
-        "degreesc",
-    ):
+    if difference_units(text) != text:
         return "°C"
     text = text.replace("**", "").replace("^", "")
     return re.sub(r"(?<=[A-Za-z])-?\d+(?![\w.])", lambda match: match.group().translate(_SUPERSCRIPTS), text)
