@@ -11,10 +11,10 @@ UV ?= uv
 UV_COMPILE = "$(UV)" pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--generate-hashes --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup demo test test-full lint bench docs lock clean
+.PHONY: help setup demo test test-full test-slurm test-slurm-full slurm-check lint bench docs lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything needed; PYTHON=... chooses the interpreter
 	@requirements/setup.sh
@@ -24,10 +24,21 @@ demo: setup ## run the demo experiment, then print its scores and where its repo
 	dl4ds scores results/demo
 
 test: setup ## the tests: every feature, few combinations
-	@pytest -q -n 2 --dist loadgroup -m 'not full' $(PYTEST_ARGS)
+	@pytest -q -n 2 --dist loadgroup -m 'not full' --ignore tests/slurm $(PYTEST_ARGS)
 
 test-full: setup ## all tests: every combination, long runs
-	@pytest -q $(PYTEST_ARGS)
+	@pytest -q --ignore tests/slurm $(PYTEST_ARGS)
+
+test-slurm: setup ## the tests on a real, throw-away SLURM cluster on this machine
+	@requirements/slurm.sh
+	pytest -q -n 2 --dist loadgroup -m 'not full' tests/slurm $(PYTEST_ARGS)
+
+test-slurm-full: setup ## the same with every fault
+	@requirements/slurm.sh
+	pytest -q tests/slurm $(PYTEST_ARGS)
+
+slurm-check: setup ## what to run first on a new cluster: does it fit profiles/slurm? CHECK_ARGS='--profile ...'
+	@python -m dl4ds_core.cluster.check $(CHECK_ARGS)
 
 lint: setup ## format, style, types, direction of imports, workflow, documentation
 	@set -x

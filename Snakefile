@@ -16,8 +16,19 @@ include: "rules/verify.smk"
 include: "rules/report.smk"
 
 
+take_over()
+
+
 onstart:
-    check_inputs()
+    begin(log)
+
+
+onsuccess:
+    end()
+
+
+onerror:
+    end()
 
 
 rule all:

@@ -1,10 +1,13 @@
 """What all rules share: the checked configuration, names of files, and what a rule's products depend on."""
 
+import os
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
+from dl4ds_core.cluster import runs, slurm
 from dl4ds_core.config import BASELINES, SPLITS, model_settings
 
 # Snakemake has a `parse` of its own.
@@ -29,11 +32,26 @@ def explained(function, *arguments):
         sys.exit(1)
 
 
+def looks_only():
+    """Return whether this call of Snakemake only looks at the workflow, such as a dry run, and starts no job."""
+    arguments, _ = get_argument_parser().parse_known_args(sys.argv[1:])
+    given = vars(arguments)
+    return any(given.get(name) not in (None, False, []) for name in LOOKING)
+
+
 def plain(section):
     """Return a section of the configuration as plain values, for use as a parameter."""
     return section.model_dump(mode="json", by_alias=True) if section is not None else None
 
 
+# Options of Snakemake after which no job starts.
+LOOKING = (
+    *("dryrun", "touch", "unlock", "lint", "report", "list_rules", "list_target_rules", "list_untracked"),
+    *("list_changes", "list_input_changes", "list_params_changes", "summary", "detailed_summary", "archive"),
+    *("dag", "rulegraph", "filegraph", "d3dag", "print_compilation", "containerize", "generate_unit_tests"),
+    *("cleanup_metadata", "cleanup_shadow", "delete_all_output", "delete_temp_output", "conda_create_envs_only"),
+    *("conda_cleanup_envs", "list_conda_envs", "container_cleanup_images"),
+)
 ORIGIN = str(workflow.overwrite_configfiles[-1] if workflow.overwrite_configfiles else "config/config.yaml")
 CONFIG = explained(parse_config, config, ORIGIN)
 # As given, without what never changes the science: a parameter of the rules that need all of it.
@@ -62,6 +80,9 @@ DOWNLOADS = {
     for item in source.downloads
     if local_copy(item.local) is None
 }
+# Before Snakemake's SLURM executor takes it out of the environment: the job that Snakemake itself runs in, if it does.
+HEAD_JOB = os.environ.get("SLURM_JOB_ID", "")
+RECORDS = []
 RUNS = [(model, seed) for model in CONFIG.models for seed in CONFIG.seeds]
 RUNS += [(baseline, 0) for baseline in CONFIG.verification.baselines]
 
@@ -73,6 +94,16 @@ wildcard_constraints:
     split="|".join(SPLITS),
     baseline="|".join(BASELINES),
     seed=r"\d+",
+
+
+def checkpoints_of(wildcards):
+    """Return the folder with the state of a training under way."""
+    return f"{RESULTS}/{wildcards.model}/seed{wildcards.seed}/checkpoints"
+
+
+def growing(mem_mb):
+    """Return a request for memory that grows with each attempt, for a job that ran out of it."""
+    return lambda wildcards, attempt: mem_mb * attempt
 
 
 def code(script):
@@ -99,6 +130,27 @@ def regridded(grid):
 def run_files(pattern, runs=RUNS):
     """Return a file of each model and seed; ``pattern`` is relative to the run's folder."""
     return [f"{RESULTS}/{model}/seed{seed}/{pattern}" for model, seed in runs]
+
+
+def take_over():
+    """Before anything is planned: wait for the jobs that an earlier run of this experiment left behind when it died."""
+    if workflow.is_main_process and not looks_only():
+        explained(runs.take_over, LOGS, ".snakemake/locks", RESULTS, logger.warning)
+
+
+def begin(log):
+    """Look at the inputs, then record that this process runs the experiment."""
+    if workflow.executor_plugin.name == "slurm":
+        explained(slurm.require)  # without its commands the executor hangs
+    check_inputs()
+    # Snakemake's documentation speaks of one log, its code of a list of them.
+    RECORDS.append(runs.register(LOGS, [log] if isinstance(log, str) else log, HEAD_JOB))
+
+
+def end():
+    """Note in the record that this process has ended."""
+    for record in RECORDS:
+        runs.finish(record)
 
 
 def check_inputs():

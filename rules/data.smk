@@ -60,7 +60,7 @@ rule coarsen:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         code=code("coarsen"),
@@ -90,7 +90,7 @@ rule remap:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=30,
     params:
         code=code("remap"),
@@ -122,7 +122,7 @@ rule split:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=120,
     params:
         code=code("prepare"),
@@ -149,7 +149,7 @@ rule scalers:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         code=code("scalers"),

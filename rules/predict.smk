@@ -21,7 +21,7 @@ rule predict_network:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         code=code("predict"),
@@ -47,7 +47,7 @@ rule predict_baseline:
     conda:
         "../envs/verify.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=60,
     params:
         code=code("baseline"),

@@ -7,17 +7,23 @@ MAPS = [
     f"figures/{kind}-{name}.png" for name in PREDICTANDS for kind in ("maps-largest-error", "maps-random", "scores")
 ]
 RANKINGS = [f"{RESULTS}/verification/ranking-{name}.png" for name in PREDICTANDS]
+# Stage of each rule, by the folder or name of its benchmark; the order is that of the table of costs.
 STAGES = {
+    "check": "check",
     "download": "regrid",
     "coarsen": "regrid",
     "remap": "regrid",
     "split": "prepare",
     "scalers": "prepare",
     "fit": "train",
+    "predict": "predict",
     "score": "verify",
     "summary": "verify",
     "figures": "report",
     "ranking": "report",
+    "cost": "report",
+    "provenance": "report",
+    "archive": "report",
 }
 
 
@@ -41,7 +47,7 @@ rule figures_network:
     conda:
         "../envs/verify.yaml"
     resources:
-        mem_mb=3000,
+        mem_mb=growing(3000),
         runtime=30,
     params:
         code=code("figures"),
@@ -83,7 +89,7 @@ rule ranking:
     conda:
         "../envs/verify.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         code=code("ranking"),
@@ -94,11 +100,37 @@ rule ranking:
         "../scripts/ranking.py"
 
 
+rule cost:
+    input:
+        products=[rules.summary.output, rules.ranking.output],
+        figures=run_files(f"figures/scores-{PREDICTANDS[0]}.png"),
+    output:
+        table=f"{RESULTS}/cost.csv",
+    log:
+        f"{LOGS}/cost.log",
+    benchmark:
+        f"{BENCHMARKS}/cost.tsv"
+    localrule: True
+    conda:
+        "../envs/verify.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("cost"),
+        benchmarks=BENCHMARKS,
+        logs=LOGS,
+        stages=STAGES,
+    message:
+        "Summing what the experiment has cost"
+    script:
+        "../scripts/cost.py"
+
+
 rule provenance:
     input:
         sources=sorted({path for paths in PATHS.values() for path in paths}),
-        products=[rules.summary.output, rules.ranking.output],
-        figures=run_files(f"figures/scores-{PREDICTANDS[0]}.png"),
+        cost=rules.cost.output.table,
     output:
         record=f"{RESULTS}/provenance.json",
     log:
@@ -115,7 +147,6 @@ rule provenance:
         code=code("provenance"),
         config=GIVEN,
         benchmarks=BENCHMARKS,
-        stages=STAGES,
     message:
         "Recording where the results come from"
     script:
@@ -161,7 +192,7 @@ rule page:
 rule crate:
     input:
         provenance=rules.provenance.output.record,
-        files=[rules.page.output.report, rules.summary.output]
+        files=[rules.page.output.report, rules.summary.output, rules.cost.output.table]
         + run_files("scores.csv")
         + [
             file

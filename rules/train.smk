@@ -2,6 +2,12 @@
 
 import os
 
+from dl4ds_core.training.attempts import idle
+
+# A profile may ask for another number of ranks than the configuration; the executor must know whether it is one.
+ASKED = workflow.resource_settings.overwrite_resources.get("fit")
+RANKS = (ASKED.get("tasks").value if ASKED else None) or CONFIG.execution.workers
+
 
 rule fit:
     input:
@@ -23,40 +29,42 @@ rule fit:
         "../envs/train.yaml"
     threads: CONFIG.execution.workers * CONFIG.execution.threads_per_worker
     resources:
-        mem_mb=8000,
+        # Per node. It grows with starts that got no further, never with those that a wall time ended.
+        mem_mb=lambda wildcards, attempt: 8000 * (1 + (idle(checkpoints_of(wildcards)) if attempt > 1 else 0)),
         runtime=240,
-        tasks=CONFIG.execution.workers,
-        # The launcher; a profile for a cluster names its own. Resources never make a product out of date.
-        mpi="horovodrun --gloo -np $WORKERS",
-        rank_threads=CONFIG.execution.threads_per_worker,
+        tasks=RANKS,
+        cpus_per_task=CONFIG.execution.threads_per_worker,
+        # Starts the ranks; a profile for a cluster names its own. Resources never make a product out of date.
+        launcher="horovodrun --gloo -np $WORKERS",
+        # For the SLURM executor: a job of several tasks, which starts its own steps.
+        mpi="ranks" if RANKS > 1 else "",
+        attempt=lambda wildcards, attempt: attempt,
+        attempts=CONFIG.execution.attempts,
+        checkpoint_minutes=str(CONFIG.execution.checkpoint_minutes),
         deterministic=int(CONFIG.execution.deterministic),
     params:
         code=code("train"),
         settings=lambda wildcards: SETTINGS[wildcards.model].model_dump_json(),
         folder=lambda wildcards, output: str(Path(output.model).parent),
+        logs=lambda wildcards: f"{LOGS}/fit/{wildcards.model}-seed{wildcards.seed}",
         data=lambda wildcards, input: str(Path(input.samples[0]).parents[1]),
         scale=CONFIG.data.scale,
         static=f"--static={STATIC}" if STATIC else "",
         # Relative, so that nothing is out of date when a checkout moves together with its results.
-        script=os.path.relpath(SCRIPTS / "train.py"),
+        script=os.path.relpath(SCRIPTS / "launch.py"),
     message:
         "Training {wildcards.model}, seed {wildcards.seed}, on {resources.tasks} ranks"
     shell:
         """
         (
-            export WORKERS={resources.tasks} OMP_NUM_THREADS={resources.rank_threads}
-            launcher=({resources.mpi})
-            if ! command -v "${{launcher[0]}}" >/dev/null; then
-                echo "The launcher of the training, ${{launcher[0]}}, was not found. Install Horovod (make setup), load its" \
-                    "module, or name another launcher: --set-resources 'fit:mpi=...', or in the profile."
-                exit 1
-            fi
             deterministic=$([ {resources.deterministic} = 0 ] || echo --deterministic)
             printf '%s' {params.settings:q} >{output.spec:q}
-            "${{launcher[@]}}" python {params.script:q} --settings {output.spec:q} --seed {wildcards.seed} \
+            exec python {params.script:q} --launcher {resources.launcher:q} --ranks {resources.tasks} \
+                --threads {resources.cpus_per_task} --attempt {resources.attempt} --limit {resources.attempts} \
+                --folder {params.folder:q} --logs {params.logs:q} -- --settings {output.spec:q} --seed {wildcards.seed} \
                 --scale {params.scale} --data {params.data:q} --scalers {input.scalers:q} {params.static:q} \
-                --folder {params.folder:q} --threads {resources.rank_threads} $deterministic
-        ) 2>&1 | tee {log:q}
+                --threads {resources.cpus_per_task} --checkpoint-minutes {resources.checkpoint_minutes} $deterministic
+        ) 2>&1 | tee -a {log:q}
         """
 
 

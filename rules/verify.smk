@@ -18,7 +18,7 @@ rule score:
     conda:
         "../envs/verify.yaml"
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=60,
     params:
         code=code("verify"),

@@ -12,12 +12,12 @@ def main(
     config: Mapping[str, Any],
     inputs: Sequence[str],
     record: str,
+    cost: str,
     benchmarks: str,
-    stages: Mapping[str, str],
     checkout: str,
 ) -> None:
-    """Write ``provenance.json``: the inputs get checksums, the jobs' benchmark files are summed per stage."""
-    collected = provenance.collect(parse(config), inputs, benchmarks=benchmarks, stages=stages, checkout=checkout)
+    """Write ``provenance.json``: the inputs get checksums, the jobs' benchmark files tell when they ran."""
+    collected = provenance.collect(parse(config), inputs, cost=cost, benchmarks=benchmarks, checkout=checkout)
     provenance.write(collected, record)
 
 
@@ -31,7 +31,7 @@ if "snakemake" in globals():
         config=job.params.config,
         inputs=list(job.input.sources),
         record=job.output.record,
+        cost=job.input.cost,
         benchmarks=job.params.benchmarks,
-        stages=dict(job.params.stages),
         checkout=str(Path(job.scriptdir).parent),
     )

@@ -1,9 +1,20 @@
-"""Train one network; started once per rank by the launcher of the profile."""
+"""Train one network; started once per rank by the launcher of the profile.
+
+Exit status: 0 trained; 75 stopped at a checkpoint because of a signal, start it again; 1 anything wrong.
+"""
+
+from dl4ds_core.training import stopping
+
+# Before anything slow is imported: until then a signal would end this rank.
+if __name__ == "__main__":
+    stopping.listen()
 
 import argparse
 import logging
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -15,14 +26,37 @@ from dl4ds_core import io, jobs, scaling
 from dl4ds_core.config import ModelSettings, digest
 from dl4ds_core.identity import code_digest
 from dl4ds_core.pipeline import Samples, static_input
-from dl4ds_core.training import checkpoints
-from dl4ds_core.training.distributed import Ranks
+from dl4ds_core.training import checkpoints, ranklogs
+from dl4ds_core.training.checkpoints import Progress
+from dl4ds_core.training.distributed import Ranks, explain_lost_ranks
 from dl4ds_core.training.supervised import Trainer
 
 logger = logging.getLogger("dl4ds_core.train")
 
 
-def main(
+def main(threads: int, deterministic: bool, logs: str | None, **arguments: Any) -> None:
+    """Prepare this rank, train, and end with the status that says whether the training is finished."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    ranks = Ranks()
+    if logs:
+        ranklogs.redirect(logs, ranks.rank)
+        logger.info("%s, threads: %d", ranks.describe(), threads)
+    if not ranks.first:
+        logging.getLogger("dl4ds_core").setLevel(logging.WARNING)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        with explain_lost_ranks():
+            train(ranks, **arguments)
+    except stopping.Stopped:
+        sys.exit(stopping.EXIT_STATUS)
+    finally:
+        stopping.ignore()
+
+
+def train(
+    ranks: Ranks,
     settings: str,
     seed: int,
     scale: int,
@@ -30,17 +64,9 @@ def main(
     scalers: str,
     static: str | None,
     folder: str,
-    threads: int,
-    deterministic: bool,
+    checkpoint_minutes: float,
 ) -> None:
     """Train and write ``model.keras``, ``scalers.nc`` and ``history.csv`` to ``folder``."""
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    ranks = Ranks()
-    if not ranks.first:
-        logging.getLogger("dl4ds_core").setLevel(logging.WARNING)
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     chosen = ModelSettings.model_validate_json(Path(settings).read_text(encoding="utf-8"))
     fitted = scaling.load(scalers)
@@ -53,7 +79,7 @@ def main(
     stamps = [_stamp(path) for path in inputs]
     identity = digest([chosen.model_dump(mode="json"), seed, stamps, code_digest(__file__)])
     state = Path(folder) / "checkpoints"
-    progress, checksum = trainer.fit(state, identity)
+    progress, checksum = trainer.fit(state, identity, checkpoint_minutes)
     if ranks.first:
         logger.info(
             "best epoch %d, validation RMSE %.4f; weights %s",
@@ -61,13 +87,17 @@ def main(
             progress.best,
             checksum[:12],
         )
-        with io.atomic(Path(folder) / "history.csv") as temporary:
-            pd.DataFrame(progress.history).to_csv(temporary, index=False)
-        with io.atomic(Path(folder) / "scalers.nc") as temporary:
-            temporary.write_bytes(Path(scalers).read_bytes())
-        with io.atomic(Path(folder) / "model.keras") as temporary:
-            trainer.network.save(temporary)
+        _write(Path(folder), trainer.network, progress, scalers)
         checkpoints.remove(state)
+
+
+def _write(folder: Path, network: keras.Model, progress: Progress, scalers: str) -> None:
+    with io.atomic(folder / "history.csv") as temporary:
+        pd.DataFrame(progress.history).to_csv(temporary, index=False)
+    with io.atomic(folder / "scalers.nc") as temporary:
+        temporary.write_bytes(Path(scalers).read_bytes())
+    with io.atomic(folder / "model.keras") as temporary:
+        network.save(temporary)
 
 
 def _stamp(path: str) -> tuple[str, int, int]:
@@ -83,6 +113,8 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--static")
     parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="minutes between checkpoints")
+    parser.add_argument("--logs", help="folder for one log file per rank; without it all goes to the standard error")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""The command `dl4ds`: looks at inputs before a run and at scores after it. Everything else is Snakemake's."""
+"""The command `dl4ds`: looks at inputs before a run, at a run, and at its scores. Everything else is Snakemake's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dl4ds_core.jobs import quieten_libraries
 if TYPE_CHECKING:
     import pandas as pd
 
+DEMO = "config/config.yaml"
 SUMMARY = Path("verification", "summary.csv")
 VERIFY = "snakemake --profile profiles/local verify --configfile <file>"
 REPORT = "snakemake --profile profiles/local report --configfile <file>"
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dl4ds",
-        description="Statistical downscaling with deep learning: what to look at before and after a run. "
+        description="Statistical downscaling with deep learning: what to look at before, during and after a run. "
         "The run itself is started with Snakemake: snakemake --profile profiles/local --configfile FILE",
     )
     parser.add_argument("--version", action="version", version=f"dl4ds_core {__version__}")
@@ -63,6 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("config", metavar="CONFIG", help="a configuration file, such as config/config.yaml")
     check.set_defaults(command=_check)
+
+    status = commands.add_parser(
+        "status",
+        help="print what runs, waits and has failed",
+        description="Print how far an experiment is: its products, its jobs in SLURM's queue, how far trainings are "
+        "and what they still need, and the jobs that failed, with their logs. Only reads, from the folder in which "
+        "Snakemake was started, on any machine that sees it. To follow a run: watch -n 30 dl4ds status CONFIG",
+    )
+    status.add_argument(
+        "config", metavar="CONFIG", nargs="?", default=DEMO, help=f"the configuration file of the run (default: {DEMO})"
+    )
+    status.set_defaults(command=_status)
 
     scores = commands.add_parser(
         "scores",
@@ -90,6 +103,13 @@ def _check(arguments: argparse.Namespace) -> None:
     from dl4ds_core.config import load
 
     print(inspect(load(arguments.config)).table(), end="")
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from dl4ds_core.cluster import status
+    from dl4ds_core.config import load
+
+    print(status.describe(load(arguments.config)), end="")
 
 
 def _scores(arguments: argparse.Namespace) -> None:

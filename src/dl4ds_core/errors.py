@@ -28,6 +28,10 @@ class TrainingError(DownscalingError):
     """A training can't start, go on or be resumed."""
 
 
+class ClusterError(DownscalingError):
+    """SLURM gives no answer, or another one than expected."""
+
+
 class ProblemList:
     """Collects problems, so that a user sees all of them at once and not only the first."""
 

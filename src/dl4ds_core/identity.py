@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parent
 #: Folders and files whose new files count as a change.
 CODE = ("Snakefile", "rules", "scripts", "src", "workflow")
 #: These say what is asked for, which reaches a stage as parameters, or how it is logged; they don't shape results.
-IGNORED = ("dl4ds_core.config", "dl4ds_core.errors", "dl4ds_core.identity", "dl4ds_core.jobs")
+IGNORED = ("dl4ds_core.config", "dl4ds_core.errors", "dl4ds_core.files", "dl4ds_core.identity", "dl4ds_core.jobs")
 
 
 def code_digest(script: str | Path) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import xarray as xr
 
 from dl4ds_core.config.schema import Domain
 from dl4ds_core.errors import DataError
+from dl4ds_core.files import atomic as atomic
 
 #: Chunks of about this many values per read keep memory bounded whatever the length of the record.
 CHUNK_VALUES = 8_000_000
@@ -180,28 +178,6 @@ def crop(field: xr.DataArray, domain: Domain | None) -> xr.DataArray:
             )
         field = field.isel({axis: np.flatnonzero(inside)})
     return field
-
-
-@contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name in the folder of ``path``, and rename the file to ``path`` only when all went well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write(dataset: xr.Dataset, path: str | Path, attributes: Mapping[str, Any]) -> None:

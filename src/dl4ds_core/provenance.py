@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
 from dl4ds_core.identity import config_digest, git_state, output_of
@@ -65,8 +67,8 @@ def collect(
     config: Config,
     inputs: Iterable[str | Path],
     *,
+    cost: str | Path | None = None,
     benchmarks: str | Path | None = None,
-    stages: Mapping[str, str] | None = None,
     checkout: str | Path | None = None,
 ) -> dict[str, Any]:
     """Gather all that is needed to tell where a result comes from and what it cost.
@@ -77,24 +79,24 @@ def collect(
         The configuration of the experiment.
     inputs : iterable of path
         The input files (a Zarr store is a folder); each gets a checksum.
+    cost : path, optional
+        The table of costs per stage, `cost.csv`.
     benchmarks : path, optional
-        Folder of Snakemake's benchmark files of the experiment.
-    stages : mapping of str to str, optional
-        Stage of each rule, for the sums of the cost; a rule that isn't named is a stage of its own.
+        Folder of Snakemake's benchmark files of the experiment; they tell when its jobs began and ended.
     checkout : path, optional
         Folder of the workflow, for the commit.
 
     Returns
     -------
     dict
-        Values that JSON can hold. Sizes and memory are in bytes (cost: MiB), durations in seconds.
+        Values that JSON can hold. Sizes and memory are in bytes; cost has the units of its table.
 
     Raises
     ------
     DataError
         If an input is missing or a benchmark file can't be read.
     """
-    cost = costs(benchmarks, stages or {}) if benchmarks else costs_of([], {})
+    start, end = _span(jobs_of(benchmarks) if benchmarks else [])
     return {
         "experiment": config.experiment,
         "config": redacted(resolved(config)),
@@ -103,9 +105,9 @@ def collect(
         "git": git_state(checkout) if checkout else None,
         "inputs": [describe_input(path) for path in inputs],
         "host": host(),
-        "cost": cost,
-        "start": cost.pop("start"),
-        "end": cost.pop("end"),
+        "cost": read_cost(cost) if cost else [],
+        "start": start,
+        "end": end,
         "recorded": _iso(datetime.now(UTC).timestamp()),
     }
 
@@ -193,10 +195,21 @@ def host() -> dict[str, Any]:
     }
 
 
-def costs(folder: str | Path, stages: Mapping[str, str]) -> dict[str, Any]:
-    """Sum the benchmark files of an experiment.
+def read_cost(path: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of the table of costs: one per stage, the last one the total."""
+    return [{str(key): value for key, value in row.items()} for row in pd.read_csv(path).to_dict(orient="records")]
+
+
+def jobs_of(folder: str | Path) -> list[dict[str, Any]]:
+    """Read the benchmark files of an experiment.
 
     The first part of a file's path below ``folder`` is the rule: ``<rule>.tsv`` or ``<rule>/<anything>.tsv``.
+
+    Returns
+    -------
+    list of dict
+        Of each job ``rule`` and ``name`` (path of the file below ``folder``), ``seconds``, ``cpu_seconds`` (used),
+        ``max_rss_mib``, and ``start`` and ``end`` (seconds since 1970).
 
     Raises
     ------
@@ -204,38 +217,16 @@ def costs(folder: str | Path, stages: Mapping[str, str]) -> dict[str, Any]:
         If a file isn't a benchmark file.
     """
     root = Path(folder)
-    jobs = [_job(path, path.relative_to(root).parts[0].removesuffix(".tsv")) for path in sorted(root.rglob("*.tsv"))]
-    return costs_of(jobs, stages)
+    return [_job(path, path.relative_to(root)) for path in sorted(root.rglob("*.tsv"))]
 
 
-def costs_of(jobs: Sequence[Mapping[str, Any]], stages: Mapping[str, str]) -> dict[str, Any]:
-    """Sum jobs per rule and per stage; both in the order in which their first job began."""
-    ordered = sorted(jobs, key=lambda job: job["start"])
-    rules = {str(job["rule"]): stages.get(job["rule"], job["rule"]) for job in ordered}
-    per_stage = {
-        stage: _summed([job for job in ordered if rules[job["rule"]] == stage])
-        for stage in dict.fromkeys(rules.values())
-    }
-    per_rule = {rule: _summed([job for job in ordered if job["rule"] == rule]) for rule in rules}
-    return {
-        "stages": [{"stage": stage, **total} for stage, total in per_stage.items()],
-        "rules": [{"rule": rule, "stage": stage, **per_rule[rule]} for rule, stage in rules.items()],
-        "total": _summed(ordered),
-        "start": _iso(ordered[0]["start"]) if ordered else None,
-        "end": _iso(max(job["end"] for job in ordered)) if ordered else None,
-    }
+def _span(jobs: Sequence[Mapping[str, Any]]) -> tuple[str | None, str | None]:
+    if not jobs:
+        return None, None
+    return _iso(min(job["start"] for job in jobs)), _iso(max(job["end"] for job in jobs))
 
 
-def _summed(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "jobs": len(jobs),
-        "seconds": round(sum(job["seconds"] for job in jobs), 2),
-        "cpu_seconds": round(sum(job["cpu_seconds"] for job in jobs), 2),
-        "max_rss_mib": max((job["max_rss_mib"] for job in jobs), default=0.0),
-    }
-
-
-def _job(path: Path, rule: str) -> dict[str, Any]:
+def _job(path: Path, name: Path) -> dict[str, Any]:
     """Read one benchmark file. It is written when its job ends, so its time stamp tells when that was."""
     with open(path, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -246,7 +237,8 @@ def _job(path: Path, rule: str) -> dict[str, Any]:
     seconds = sum(_number(path, row.get("s")) for row in rows)
     end = path.stat().st_mtime
     return {
-        "rule": rule,
+        "rule": name.parts[0].removesuffix(".tsv"),
+        "name": name.as_posix(),
         "seconds": seconds,
         "cpu_seconds": sum(_number(path, row.get("cpu_time")) for row in rows),
         "max_rss_mib": max(_number(path, row.get("max_rss")) for row in rows),

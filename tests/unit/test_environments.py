@@ -104,6 +104,73 @@ def test_conda_environments_without_training_have_no_tensorflow(stage: str) -> N
     assert not names & {"tensorflow", "tensorflow-cpu", "keras", "horovod"}
 
 
+RECIPE = ROOT / "envs" / "container.def"
+
+
+def stages_of_recipe() -> list[dict[str, str]]:
+    """Header keys and sections of each stage of the container recipe; sections are named as in it, such as `%post`."""
+    stages: list[dict[str, str]] = []
+    section = ""
+    for line in RECIPE.read_text().splitlines(keepends=True):
+        if line.startswith("Bootstrap:"):
+            stages.append({})
+            section = ""
+        if line.startswith("%"):
+            section = line.strip().removesuffix(" -c /bin/bash")
+            stages[-1][section] = ""
+        elif section:
+            stages[-1][section] += line
+        elif line.strip() and not line.startswith("#"):
+            key, colon, value = line.partition(":")
+            assert colon, line
+            stages[-1][key] = value.strip()
+    return stages
+
+
+def test_container_recipe_parses() -> None:
+    cuda, final = stages_of_recipe()
+    assert cuda == {"Bootstrap": "docker", "From": cuda["From"], "Stage": "cuda"}
+    assert final["From"] == "debian:12"
+    assert final.keys() >= {"%files", "%files from cuda", "%post", "%environment"}
+    for section in ("%post", "%environment", "%runscript"):
+        subprocess.run(["bash", "-n"], input=final[section], text=True, check=True)
+    for line in final["%files"].split("\n"):
+        assert not line or (ROOT / line.split()[0]).exists()
+    assert "NOT RUN" in RECIPE.read_text().split("Bootstrap")[0]
+    assert "://" not in RECIPE.read_text()
+
+
+def test_container_installs_the_locked_versions(tmp_path: Path) -> None:
+    _, final = stages_of_recipe()
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    shutil.copy(ROOT / "envs" / "train-gpu.yaml", tmp_path)
+    lines = [line for line in final["%post"].splitlines() if line.strip().startswith("sed ")]
+    subprocess.run(["bash", "-eu"], input="\n".join(lines), text=True, check=True, cwd=tmp_path)
+    packages = [Requirement(line) for line in (tmp_path / "packages.txt").read_text().splitlines()]
+    assert packages == pip_section(ROOT / "envs" / "train-gpu.yaml")
+    constraints = [Requirement(line) for line in (tmp_path / "constraints.txt").read_text().splitlines()]
+    locked = read_lock(ROOT / "requirements" / "lock.txt")
+    assert {canonicalize_name(entry.name): str(entry.specifier)[2:] for entry in constraints} == locked
+    assert not re.search(r"[a-z]==\d", final["%post"])  # no version is written down a second time
+    assert "requirements/horovod.sh" in final["%post"]
+
+
+def test_container_is_built_as_the_conda_environment_for_gpus_is() -> None:
+    cuda, final = stages_of_recipe()
+    (version,) = re.findall(r"cuda:(\d+\.\d+)\.\d+-devel", cuda["From"])
+    assert conda_section(ROOT / "envs" / "train-gpu.yaml")["cuda-nvcc"] == version
+    assert {*re.findall(r"cuda-(\d+\.\d+)", final["%files from cuda"] + final["%post"])} == {version}
+    for setting in ("HOROVOD_GPU=CUDA", "HOROVOD_GPU_OPERATIONS=NCCL"):
+        assert setting in final["%post"]
+        assert setting in (ROOT / "envs" / "train-gpu.post-deploy.sh").read_text()
+    wanted = re.findall(
+        r"\) (?:echo|printf '%s\\n') ([a-z][\w.$+ -]+?) ;;", (ROOT / "requirements/setup.sh").read_text()
+    )
+    names = {name.replace("$wanted_python", "3.11") for line in wanted for name in line.split()} - {"cdo"}
+    assert names == {"python3.11-venv", "g++", "libopenmpi-dev", "openmpi-bin"}
+    assert names <= {*final["%post"].split()}
+
+
 @pytest.fixture
 def bare_machine(tmp_path: Path) -> dict[str, str]:
     """Variables of a machine without apt-get, compiler, cdo and MPI; HOME is the copy to set up."""

@@ -40,11 +40,15 @@ def test_record_has_all_parts_and_survives_json(tmp_path: Path) -> None:
     source = tmp_path / "a.nc"
     source.write_bytes(b"abc")
     benchmark(tmp_path / "b" / "prepare.tsv", 1e9, 10)
-    record = provenance.collect(config(), [source], benchmarks=tmp_path / "b", checkout=tmp_path)
+    (tmp_path / "cost.csv").write_text("stage,jobs,cpu_hours\nprepare,1,0.5\ntotal,1,0.5\n")
+    record = provenance.collect(
+        config(), [source], cost=tmp_path / "cost.csv", benchmarks=tmp_path / "b", checkout=tmp_path
+    )
     provenance.write(record, tmp_path / "out" / "provenance.json")
     read = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
     assert read == record
     assert read["git"] is None
+    assert read["cost"] == [{"stage": stage, "jobs": 1, "cpu_hours": 0.5} for stage in ("prepare", "total")]
     assert read["inputs"][0]["bytes"] == 3
     assert read["inputs"][0]["sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert (read["start"], read["end"]) == ("2001-09-09T01:46:30+00:00", "2001-09-09T01:46:40+00:00")
@@ -57,22 +61,18 @@ def test_without_benchmarks_and_checkout(tmp_path: Path) -> None:
     record = provenance.collect(config(), [])
     assert record["git"] is None
     assert record["start"] is None
-    assert record["cost"]["stages"] == []
+    assert record["cost"] == []
 
 
-def test_cost_is_summed_per_rule_and_stage_in_order_of_time(tmp_path: Path) -> None:
-    benchmark(tmp_path / "train" / "net-1.tsv", 300, 50, 200.0, 90)
-    benchmark(tmp_path / "train" / "net-2.tsv", 400, 70, 100.0, 120)
-    benchmark(tmp_path / "scale.tsv", 200, 1.5, "NA", "-")
-    benchmark(tmp_path / "pair.tsv", 100, 2, 30.0, 2)
-    cost = provenance.costs(tmp_path, {"pair": "prepare", "scale": "prepare"})
-    assert cost["stages"] == [
-        {"stage": "prepare", "jobs": 2, "seconds": 3.5, "cpu_seconds": 2.0, "max_rss_mib": 30.0},
-        {"stage": "train", "jobs": 2, "seconds": 120.0, "cpu_seconds": 210.0, "max_rss_mib": 200.0},
-    ]
-    stages = {rule["rule"]: rule["stage"] for rule in cost["rules"]}
-    assert stages == {"pair": "prepare", "scale": "prepare", "train": "train"}
-    assert cost["total"]["seconds"] == 123.5
+def test_benchmarks_are_read_by_rule_and_file(tmp_path: Path) -> None:
+    benchmark(tmp_path / "fit" / "net-1.tsv", 300, 50, 200.0, 90)
+    benchmark(tmp_path / "split.tsv", 200, 1.5, "NA", "-")
+    first, second = provenance.jobs_of(tmp_path)
+    assert first == {
+        **{"rule": "fit", "name": "fit/net-1.tsv", "seconds": 50.0, "cpu_seconds": 90.0, "max_rss_mib": 200.0},
+        **{"start": 250.0, "end": 300.0},
+    }
+    assert (second["rule"], second["cpu_seconds"], second["max_rss_mib"]) == ("split", 0.0, 0.0)
 
 
 def test_execution_is_no_part_of_the_identity_and_inherited_settings_are() -> None:
@@ -166,10 +166,10 @@ def test_missing_input_and_foreign_benchmark_files_are_refused(tmp_path: Path) -
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(DataError, match="column `s`"):
-        provenance.costs(tmp_path / "b", {})
+        provenance.jobs_of(tmp_path / "b")
     benchmark(tmp_path / "b" / "x.tsv", 1, "soon")
     with pytest.raises(DataError, match="expected a number, found 'soon'"):
-        provenance.costs(tmp_path / "b", {})
+        provenance.jobs_of(tmp_path / "b")
 
 
 class TestArchive:

@@ -19,6 +19,7 @@ from dl4ds_core.config import Config, parse
 from dl4ds_core.errors import DataError
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
 from dl4ds_core.report.scores import typical_seeds
+from dl4ds_core.report.tables import cost_table
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
 from dl4ds_core.report.words import summary_in_words
 from dl4ds_core.verification import complete_rows
@@ -147,8 +148,8 @@ def written(
 def test_whole_report(tmp_path: Path, picture: Path) -> None:
     (tmp_path / "a.nc").write_bytes(b"abc")
     record = provenance.collect(config(), [tmp_path / "a.nc"]) | {"git": {"commit": "c0ffee", "dirty": True}}
-    total = {"jobs": 2, "seconds": 200.0, "cpu_seconds": 7300.0, "max_rss_mib": 512.0}
-    record["cost"] = {"stages": [{"stage": "train", **total}], "rules": [], "total": total}
+    spent = {"jobs": 2, "attempts": 5, "elapsed_hours": 1.5, "cpu_hours": 48.25, "gpu_hours": 6.0}
+    record["cost"] = [{"stage": stage, **spent, "peak_memory_mib": 512.4} for stage in ("train", "total")]
     runs_with_figures = {("net", 1): [picture], ("net", 2): [picture], ("nearest", 0): [picture]}
     text, page = written(
         tmp_path,
@@ -183,6 +184,8 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
         },
     )
     assert page.open == []
+    assert ["train", "2", "5", "1.50", "48.25", "6.00", "512"] in page.rows
+    assert "GPU time (h)" in page.text
     for expected in (
         "A trial",
         "2 metre temperature: of 2 networks, net has the lowest RMSE on the validation period (0.320 K).",
@@ -190,7 +193,6 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
         "366",
         "Somebody (2020)",
         "CC-BY 4.0",
-        "3 min 20 s",
         "c0ffee",
         "not committed",
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
@@ -204,6 +206,13 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
     assert all(image["alt"] and image["width"] == "1080" for image in page.images)
     assert text.count("<details") == 2
     assert text.count(" open>") == 1
+
+
+def test_costs_of_a_small_experiment_are_in_minutes() -> None:
+    small = {"stage": "train", "jobs": 1, "attempts": 1, "elapsed_hours": 0.01, "cpu_hours": 0.02, "gpu_hours": 0.0}
+    table = cost_table([small | {"peak_memory_mib": 10.0}, small | {"stage": "total", "peak_memory_mib": 10.0}])
+    assert (table["unit"], table["total"]["elapsed"], table["rows"][0]["cpu"]) == ("min", "0.60", "1.20")
+    assert len(table["rows"]) == 1
 
 
 def test_loads_nothing_from_elsewhere(tmp_path: Path, picture: Path) -> None:

@@ -1,51 +1,13 @@
-"""A copy of the workflow, a small experiment on real data, and Snakemake as a user calls it."""
+"""Fixtures of the tests that run the workflow."""
 
 from __future__ import annotations
 
 import copy
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "rules", "scripts", "src", "envs", "config", "profiles", "workflow", "pyproject.toml")
-CONFIG_FILE = "experiment.yaml"
-
-TINY: dict[str, Any] = {
-    "experiment": "tiny",
-    "sources": {
-        "hadgem2": {
-            "paths": ["package://iris_sample_data/sample_data/A1B_north_america.nc"],
-            "citation": "HadGEM2, SRES A1B",
-        }
-    },
-    "data": {
-        "predictands": {"tas": {"source": "hadgem2", "variable": "air_temperature", "units": "degC"}},
-        "domain": {"lat": [20, 39], "lon": [240, 269]},  # 16 x 16 cells
-        "scale": 4,
-    },
-    "split": {"train": ["1860", "1889"], "validation": ["1890", "1899"], "test": ["1900", "1913"]},
-    "training": {"epochs": 2, "batch_size": 7},
-    "models": {
-        "resnet-spc": {"backbone": "resnet", "upsampling": "spc", "filters": 4, "blocks": 1},
-        "unet-pin": {"backbone": "unet", "upsampling": "pin", "filters": 4, "blocks": 2, "training": {"epochs": 1}},
-    },
-    "verification": {
-        "baselines": ["bilinear-corrected", "regression", "bilinear-qm"],
-        "bootstrap": {"samples": 20, "block": "2y"},
-    },
-    "execution": {"workers": 2},
-}
+from running import TINY, Workflow, copy_repository, files_below
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,94 +15,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "finished" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("finished"))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended: its exit status, and stdout and stderr together."""
-
-    status: int
-    output: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a dry run would do.
-
-    Attributes
-    ----------
-    jobs : collections.Counter
-        Number of jobs by rule.
-    messages : list of str
-        What each job would say, such as 'Training unet-pin, seed 1, on 2 ranks'.
-    """
-
-    jobs: Counter[str]
-    messages: list[str]
-
-    @property
-    def rules(self) -> set[str]:
-        return set(self.jobs)
-
-    def about(self, word: str) -> list[str]:
-        """Return the messages that have a word, such as 'Training'."""
-        return [message for message in self.messages if word in message]
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """Snakemake in a working directory of its own."""
-
-    folder: Path
-    repository: Path
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results" / "tiny"
-
-    def snakemake(self, config: dict[str, Any], *arguments: str) -> Outcome:
-        """Run Snakemake with the local profile; ``config`` becomes the experiment's file."""
-        (self.folder / CONFIG_FILE).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        return self.command(
-            *("snakemake", "--snakefile", str(self.repository / "Snakefile")),
-            *("--configfile", CONFIG_FILE, "--directory", str(self.folder)),
-            *("--profile", str(self.repository / "profiles" / "local"), *arguments),
-        )
-
-    def run(self, config: dict[str, Any], *targets: str) -> Outcome:
-        """Run Snakemake, which must succeed."""
-        outcome = self.snakemake(config, *targets)
-        assert outcome.status == 0, outcome.output
-        return outcome
-
-    def plan(self, config: dict[str, Any], *targets: str) -> Plan:
-        """Return what a run would do."""
-        output = self.run(config, "--dry-run", *targets).output
-        stats = output.partition("Job stats:")[2].partition("\n\n")[0]
-        jobs = Counter({name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)})
-        jobs.pop("total", None)
-        return Plan(jobs, re.findall(r"^Job \d+: (.+)$", output, re.MULTILINE))
-
-    def command(self, *command: str) -> Outcome:
-        """Run a command with the environment of the tests and the library of this copy."""
-        finished = subprocess.run(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        return Outcome(finished.returncode, finished.stdout)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.repository / "src"),
-        }
-
-
-def files_below(folder: Path, skip: Sequence[str] = ()) -> set[str]:
-    """Return all files below a folder, relative to it, but not those in folders named in ``skip``."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix() for path in paths if not set(path.parts) & set(skip)}
 
 
 @pytest.fixture(scope="session")
@@ -151,15 +25,7 @@ def list_files() -> Any:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of all that the workflow consists of: tests may change code there."""
-    target = tmp_path_factory.mktemp("repository with a space") / "checkout"
-    target.mkdir()
-    for part in PARTS:
-        source = REPOSITORY / part
-        if source.is_dir():
-            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target / part)
-    return target
+    return copy_repository(tmp_path_factory.mktemp("repository with a space") / "checkout")
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ COLUMNS = (
 FIELDS = [*SAMPLES, *(f"{run}/{name}.nc" for run in RUNS for name in ("prediction", "prediction-validation"))]
 # A job of each of these leaves a log and a benchmark of this name.
 JOBS = (
-    ["check", "coarsen/tas/A1B_north_america", "split", "scalers/default", "summary", "ranking", "provenance"]
-    + ["report", "archive"]
+    ["check", "coarsen/tas/A1B_north_america", "split", "scalers/default", "summary", "ranking", "cost"]
+    + ["provenance", "report", "archive"]
     + [f"{stage}/{name}-seed1" for stage in ("fit", "predict", "score", "figures") for name in NETWORKS]
     + [f"{stage}/{name}" for stage in ("predict", "figures") for name in BASELINES]
     + [f"score/{name}-seed0" for name in BASELINES]
@@ -40,7 +40,7 @@ def test_every_product_is_there(finished: Any) -> None:
         *SAMPLES,
         *("check.txt", "data/samples/statistics.json", "data/scalers/default.nc"),
         *(f"data/regridded/{grid}/tas/A1B_north_america.nc" for grid in ("fine", "coarse")),
-        *("verification/summary.csv", "report.html", "provenance.json", "archive.zip"),
+        *("verification/summary.csv", "cost.csv", "report.html", "provenance.json", "archive.zip"),
         *(f"{run}/{name}" for run in RUNS for name in ("prediction.nc", "prediction-validation.nc")),
         *(f"{run}/{name}" for run in RUNS for name in ("scores.nc", "scores.csv", "figures/scores-tas.png")),
         *(
@@ -163,6 +163,19 @@ def test_report_needs_no_network(finished: Any) -> None:
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert all(name in page for name in (*NETWORKS, *BASELINES))
     assert not [tag for tag in ('<script src="', '<link rel="stylesheet" href="', 'src="http') if tag in page]
+
+
+def test_costs_have_every_stage(finished: Any) -> None:
+    cost = pd.read_csv(finished.results / "cost.csv")
+    assert list(cost.columns) == [
+        *("stage", "jobs", "attempts", "elapsed_hours", "cpu_hours", "gpu_hours", "peak_memory_mib")
+    ]
+    cost = cost[cost["stage"] != "check"]  # may come after the table
+    assert list(cost["stage"]) == ["regrid", "prepare", "train", "predict", "verify", "report", "total"]
+    assert list(cost["jobs"])[:-2] == [1, 2, len(NETWORKS), len(RUNS), len(RUNS) + 1]
+    assert (cost["attempts"] == cost["jobs"]).all()
+    assert cost["peak_memory_mib"].max() == cost["peak_memory_mib"].iloc[-1] > 100
+    assert cost["elapsed_hours"].iloc[-1] == pytest.approx(cost["elapsed_hours"].iloc[:-1].sum(), abs=0.01)
 
 
 def test_provenance_has_the_experiment_alone(finished: Any) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 #: What follows the scores whatever has changed.
 REPORTING = {
-    *("summary", "figures_network", "figures_baseline", "ranking", "provenance", "page", "crate", "report", "archive")
+    *("summary", "figures_network", "figures_baseline", "ranking", "cost", "provenance", "page", "crate"),
+    *("report", "archive"),
 }
 TRAINING = {"fit", "predict_network", "score", *REPORTING}
 # The figures of networks have nothing of the baselines.
@@ -94,7 +95,7 @@ def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, A
 def test_a_title_is_told_again_but_nothing_is_computed(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "title", "Another title")
     changed_at(tiny, "sources.hadgem2.citation", "Another citation")
-    told = {"ranking", "provenance", "page", "crate", "report", "archive"}
+    told = {"ranking", "cost", "provenance", "page", "crate", "report", "archive"}
     assert finished.plan(tiny, *TARGETS).rules == {"inventory", *told}
 
 

@@ -32,8 +32,8 @@ UNITS: dict[str, str] = {
     "training.epochs": "epochs",
     "training.batch_size": "samples",
     "training.patience": "epochs",
-    "training.checkpoint_epochs": "epochs",
     "verification.bootstrap.block": "min, h, d, w, month or y",
+    "execution.checkpoint_minutes": "minutes",
 }
 
 

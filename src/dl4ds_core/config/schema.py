@@ -254,9 +254,6 @@ class Training(Section):
     patience: PositiveInt | None = Field(
         default=None, description="Stop after so many epochs without a better validation RMSE; empty: never."
     )
-    checkpoint_epochs: PositiveInt = Field(
-        default=10, description="Epochs between checkpoints that a rerun resumes from."
-    )
 
 
 TrainingOverride = partial(Training, "TrainingOverride")
@@ -319,6 +316,15 @@ class Execution(Section):
     workers: PositiveInt = Field(default=2, description="Ranks of a training.")
     threads_per_worker: PositiveInt = Field(default=1, description="Threads of each rank.")
     deterministic: bool = Field(default=True, description="Use deterministic operations only; bitwise repeatable.")
+    checkpoint_minutes: PositiveFloat = Field(
+        default=10,
+        description="Minutes between checkpoints of a training; "
+        "a job killed without warning goes on from the last one.",
+    )
+    attempts: PositiveInt = Field(
+        default=3,
+        description="A training is given up after so many starts in a row that got no further; wall times don't count.",
+    )
 
 
 class Config(Section):

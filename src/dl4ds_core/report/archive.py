@@ -22,6 +22,7 @@ CONFIG_NAME = "config.yaml"
 DESCRIPTIONS = {
     "provenance.json": "Configuration, software, commit, checksums of the inputs, machine and cost",
     "report.html": "Report: one page that opens in a browser",
+    "cost.csv": "What each stage has cost: jobs, time, memory",
     "summary.csv": "All scores of all models, one per line",
     "history.csv": "Losses and validation RMSE per epoch of the training",
     "scores.csv": "Scores of one model over the domain",

@@ -97,6 +97,7 @@ def write_report(
     )
     environment.filters |= {"duration": duration, "size": size}
     content = _content(config, summary, samples or {}, figures or {}, rankings, histories or {})
+    content["cost"] = tables.cost_table(provenance["cost"])
     page = environment.get_template(source.name).render(**content, provenance=redacted(provenance), command=command)
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

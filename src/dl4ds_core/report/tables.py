@@ -116,6 +116,34 @@ def training_rows(histories: Mapping[int, pd.DataFrame], unit: str) -> list[dict
     return rows
 
 
+def cost_table(cost: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the costs per stage as text, their total apart.
+
+    Parameters
+    ----------
+    cost : sequence of mapping
+        Rows of `cost.csv`, the last one the total; there may be none.
+
+    Returns
+    -------
+    dict
+        ``unit`` of all times, minutes where hours would show as zeros; ``rows`` and ``total``.
+    """
+    if not cost:
+        return {"unit": "", "rows": [], "total": None}
+    short = max(cost[-1]["elapsed_hours"], cost[-1]["cpu_hours"]) < 2
+    factor = 60 if short else 1
+    rows = [
+        {
+            **{key: str(row[key]) for key in ("stage", "jobs", "attempts")},
+            **{key: fixed(row[f"{key}_hours"] * factor, 2) for key in ("elapsed", "cpu", "gpu")},
+            "memory": fixed(row["peak_memory_mib"], 0),
+        }
+        for row in cost
+    ]
+    return {"unit": "min" if short else "h", "rows": rows[:-1], "total": rows[-1]}
+
+
 def _column(summary: pd.DataFrame, variable: str, metric: str) -> dict[str, str]:
     unit = unit_of(summary, variable, metric)
     unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from dl4ds_core import io
 from dl4ds_core.errors import TrainingError
+from dl4ds_core.files import atomic
+from dl4ds_core.training import standing
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,12 @@ class Progress:
     ----------
     epoch : int
         Epochs done.
+    step : int
+        Steps done in the epoch under way.
+    total, count : float
+        Sums over these steps: the loss, and the samples.
+    seconds : float
+        Time these steps took, in this job and earlier ones.
     best_epoch : int
         Epoch of the lowest validation RMSE so far; 0 before the first.
     best : float
@@ -37,15 +44,36 @@ class Progress:
     """
 
     epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+    count: float = 0.0
+    seconds: float = 0.0
     best_epoch: int = 0
     best: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def position(self, steps: int) -> str:
+        """Return the last thing done, in words; ``steps`` are those of an epoch."""
+        return f"step {self.step} of {steps} of epoch {self.epoch + 1}" if self.step else f"epoch {self.epoch}"
+
+    def add_step(self, total: float, count: float, seconds: float) -> None:
+        """Count one more step of the epoch under way."""
+        self.step += 1
+        self.total += total
+        self.count += count
+        self.seconds += seconds
+
+    def end_epoch(self, row: Mapping[str, float]) -> None:
+        """Count one more epoch and add its row to the history."""
+        self.epoch += 1
+        self.history.append({"epoch": self.epoch, **row})
+        self.step, self.total, self.count, self.seconds = 0, 0.0, 0.0, 0.0
 
 
 def save(
     folder: str | Path, identity: str, progress: Progress, state: Sequence[Any], best: Sequence[np.ndarray]
 ) -> None:
-    """Write the state atomically.
+    """Write the state atomically; it is on the disk before it takes the place of the one before.
 
     Parameters
     ----------
@@ -59,7 +87,7 @@ def save(
     arrays = {f"state{number}": variable.numpy() for number, variable in enumerate(state)}
     arrays |= {f"best{number}": values for number, values in enumerate(best)}
     note = json.dumps({"identity": identity, "progress": asdict(progress)})
-    with io.atomic(Path(folder) / NAME) as temporary:
+    with atomic(Path(folder) / NAME) as temporary:
         np.savez(temporary, note=np.array(note), **arrays)
 
 
@@ -83,14 +111,14 @@ def restore(folder: str | Path, identity: str, state: Sequence[Any]) -> tuple[Pr
         with path.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
         note = json.loads(str(arrays["note"]))
-        found, progress = note["identity"], Progress(**note["progress"])
+        if note["identity"] != identity:
+            logger.warning("%s: the checkpoint is of other settings or data; training starts anew", path)
+            return None
+        progress = _progress(note["progress"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise TrainingError(
             f"{path}: the checkpoint can't be read ({error}); delete it to train from the start"
         ) from error
-    if found != identity:
-        logger.warning("%s: the checkpoint is of other settings or data; training starts anew", path)
-        return None
     for number, variable in enumerate(state):
         values = arrays.get(f"state{number}")
         if values is None or values.shape != tuple(variable.shape):
@@ -100,8 +128,38 @@ def restore(folder: str | Path, identity: str, state: Sequence[Any]) -> tuple[Pr
     return progress, best
 
 
+def _progress(values: Any) -> Progress:
+    """Return the progress that a checkpoint tells of.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it isn't one.
+    """
+    names = {entry.name for entry in fields(Progress)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise ValueError(f"its progress has other entries than {', '.join(sorted(names))}")
+    for name in ("epoch", "step", "best_epoch"):
+        if type(values[name]) is not int or values[name] < 0:
+            raise ValueError(f"{name} is {values[name]!r}, not a whole number")
+    for name in ("total", "count", "seconds", "best"):
+        values[name] = float(values[name])
+    if not isinstance(values["history"], list) or not all(isinstance(row, dict) for row in values["history"]):
+        raise ValueError("its history isn't a list of rows")
+    return Progress(**values)
+
+
+def tidy(folder: str | Path) -> None:
+    """Delete what a job left that was killed while it wrote a checkpoint or the standing."""
+    for name in (NAME, standing.NAME):
+        for leftover in Path(folder).glob(f".{Path(name).stem}.*{Path(name).suffix}"):
+            leftover.unlink(missing_ok=True)
+
+
 def remove(folder: str | Path) -> None:
-    """Delete the checkpoint of a finished training."""
+    """Delete checkpoint and standing of a finished training."""
     (Path(folder) / NAME).unlink(missing_ok=True)
+    standing.remove(folder)
+    tidy(folder)
     if Path(folder).is_dir() and not any(Path(folder).iterdir()):
         Path(folder).rmdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ from dl4ds_core.losses import weighted_loss
 from dl4ds_core.models.networks import build_network
 from dl4ds_core.pipeline import Samples, batches, epoch_order
 from dl4ds_core.scaling import Scaler
-from dl4ds_core.training import checkpoints
+from dl4ds_core.training import checkpoints, stopping
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks
+from dl4ds_core.training.keeper import Keeper
+from dl4ds_core.training.stopping import Stopped, reason
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between lines of progress.
-PROGRESS_SECONDS = 5.0
+#: Batches of the validation between two looks at the signals.
+VALIDATION_STEPS = 16
 
 
 def learning_rate(base: float, schedule: str, step: int, steps: int) -> float:
@@ -91,6 +94,9 @@ class Trainer:
         self.optimizer = keras.optimizers.Adam(training.learning_rate)
         self.optimizer.build(self.network.trainable_variables)
         self.state = [*self.network.variables, *self.optimizer.variables]
+        self.progress = Progress()
+        self._best = [variable.numpy() for variable in self.network.variables]
+        self._keeper: Keeper | None = None
         self._static = None if static is None else tf.constant(static)
         area = Grid.of(samples.fine).area.values[..., None]
         self._area = tf.constant((area / area.mean()).astype(np.float32))
@@ -104,14 +110,18 @@ class Trainer:
         inputs = [coarse] if self._static is None else [coarse, self._static]
         return self.network(inputs, training=training)
 
-    def _training_step(self, coarse: Any, fine: Any, weights: Any) -> tuple[Any, Any]:
+    def _training_step(self, coarse: Any, fine: Any, weights: Any, flags: Any) -> Any:
+        """Return the sums over all ranks of loss and samples, then of the flags."""
         with tf.GradientTape() as tape:
             losses = self._loss(fine, self._predict(coarse, training=True), self._area)
             total = tf.reduce_sum(losses * weights)
         gradients = tape.gradient(total, self.network.trainable_variables)
-        *gradients, total, count = self.ranks.sum([*gradients, total, tf.reduce_sum(weights)])
+        # The flags travel with what is exchanged anyway: after the same step, all ranks know who wants to stop.
+        numbers = tf.concat([tf.stack([total, tf.reduce_sum(weights)]), flags], axis=0)
+        *gradients, numbers = self.ranks.sum([*gradients, numbers])
+        count = numbers[1]
         self.optimizer.apply([gradient / count for gradient in gradients], self.network.trainable_variables)
-        return total, count
+        return numbers
 
     def _validation_step(self, coarse: Any, fine: Any, weights: Any) -> tuple[Any, Any, Any]:
         prediction = self._predict(coarse, training=False)
@@ -123,10 +133,19 @@ class Trainer:
             tf.reduce_sum(weights),
         )
 
-    def fit(self, checkpoint_folder: str | Path, identity: str) -> tuple[Progress, str]:
-        """Train, or go on with a training that was interrupted.
+    def fit(self, folder: str | Path, identity: str, checkpoint_minutes: float) -> tuple[Progress, str]:
+        """Train, or go on with a training that was interrupted, to bitwise the same weights.
 
         The network ends with the weights of its best epoch, by validation RMSE.
+
+        Parameters
+        ----------
+        folder : str or Path
+            For the checkpoint and the standing.
+        identity : str
+            What the training is; a checkpoint of another one isn't used.
+        checkpoint_minutes : float
+            Between checkpoints.
 
         Returns
         -------
@@ -137,95 +156,138 @@ class Trainer:
         ------
         TrainingError
             If the loss isn't finite, a checkpoint can't be used, or the ranks end with different weights.
+        Stopped
+            If a rank got a signal; the checkpoint is written then.
         """
-        training = self.settings.training
-        progress, best = self._start(checkpoint_folder, identity)
-        shown = time.monotonic()
-        while progress.epoch < training.epochs and not self._out_of_patience(progress):
-            began = time.monotonic()
-            loss = self._epoch(progress.epoch)
-            validation_loss, validation_rmse = self._validate()
-            progress.epoch += 1
-            seconds = time.monotonic() - began
-            progress.history.append(
-                {
-                    "epoch": progress.epoch,
-                    "loss": loss,
-                    "validation_loss": validation_loss,
-                    "validation_rmse": validation_rmse,
-                    "learning_rate": float(self.optimizer.learning_rate.numpy()),
-                    "seconds": seconds,
-                }
+        self._start(folder, identity)
+        if self.ranks.first:
+            self._keeper = Keeper(
+                folder,
+                lambda progress: checkpoints.save(folder, identity, progress, self.state, self._best),
+                checkpoint_minutes,
+                self.settings.training.epochs,
+                self.steps,
             )
-            if validation_rmse < progress.best:
-                progress.best, progress.best_epoch = validation_rmse, progress.epoch
-                best = [variable.numpy() for variable in self.network.variables]
-            if (
-                progress.epoch % training.checkpoint_epochs == 0
-                and progress.epoch < training.epochs
-                and self.ranks.first
-            ):
-                checkpoints.save(checkpoint_folder, identity, progress, self.state, best)
-            if time.monotonic() - shown > PROGRESS_SECONDS or progress.epoch in (1, training.epochs):
-                shown = time.monotonic()
-                self._show(progress, seconds)
-        for variable, values in zip(self.network.variables, best, strict=True):
+            self._keeper.begin(self.progress)
+        while not self._finished():
+            self._epoch()
+            self._end_epoch()
+        for variable, values in zip(self.network.variables, self._best, strict=True):
             variable.assign(values)
         self.ranks.broadcast(self.network.variables)
-        return progress, self.ranks.require_equal(self.network.variables)
+        return self.progress, self.ranks.require_equal(self.network.variables)
 
-    def _start(self, checkpoint_folder: str | Path, identity: str) -> tuple[Progress, list[np.ndarray]]:
-        resumed = checkpoints.restore(checkpoint_folder, identity, self.state) if self.ranks.first else None
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.samples) // self.settings.training.batch_size)
+
+    def _start(self, folder: str | Path, identity: str) -> None:
+        resumed = None
+        if self.ranks.first:
+            checkpoints.tidy(folder)
+            resumed = checkpoints.restore(folder, identity, self.state)
         best = resumed[1] if resumed else [variable.numpy() for variable in self.network.variables]
-        progress: Progress = self.ranks.broadcast_object(resumed[0] if resumed else Progress())
+        self.progress = self.ranks.broadcast_object(resumed[0] if resumed else Progress())
         self.ranks.broadcast(self.state)
-        best = self.ranks.broadcast_object(best)
-        if progress.epoch:
-            logger.info("resumed after epoch %d", progress.epoch)
-        return progress, best
+        self._best = self.ranks.broadcast_object(best)
+        if self.progress.epoch or self.progress.step:
+            logger.info("resumed after %s", self.progress.position(self.steps))
 
-    def _out_of_patience(self, progress: Progress) -> bool:
-        patience = self.settings.training.patience
-        return patience is not None and progress.epoch - progress.best_epoch >= patience
+    def _finished(self) -> bool:
+        training, progress = self.settings.training, self.progress
+        impatient = training.patience is not None and progress.epoch - progress.best_epoch >= training.patience
+        return progress.epoch >= training.epochs or impatient
 
-    def _epoch(self, epoch: int) -> float:
-        training = self.settings.training
-        steps = -(-len(self.samples) // training.batch_size)
-        order = epoch_order(len(self.samples), self.seed, epoch)
-        parts = batches(self.samples, order, training.batch_size, self.ranks.rank, self.ranks.size)
-        total = count = 0.0
-        for step, batch in enumerate(parts):
+    def _epoch(self) -> None:
+        """Do the steps of the epoch under way that are not done yet."""
+        training, progress = self.settings.training, self.progress
+        order = epoch_order(len(self.samples), self.seed, progress.epoch)[progress.step * training.batch_size :]
+        began = time.monotonic()
+        for batch in batches(self.samples, order, training.batch_size, self.ranks.rank, self.ranks.size):
             rate = learning_rate(
-                training.learning_rate, training.schedule, epoch * steps + step, training.epochs * steps
+                training.learning_rate,
+                training.schedule,
+                progress.epoch * self.steps + progress.step,
+                training.epochs * self.steps,
             )
             self.optimizer.learning_rate.assign(rate)
-            step_total, step_count = self._step(batch.coarse, batch.fine, batch.weights)
-            total += float(step_total)
-            count += float(step_count)
-            if not math.isfinite(total):
-                raise TrainingError(
-                    f"the loss is no longer finite in step {step + 1} of epoch {epoch + 1} at a learning rate "
-                    f"of {rate:.3g}; lower training.learning_rate, or look for outliers in the training data"
-                )
-        return total / count
+            total, count, *flags = self._step(batch.coarse, batch.fine, batch.weights, _flags()).numpy().tolist()
+            ended = time.monotonic()
+            progress.add_step(total, count, ended - began)
+            self._require_finite(rate)
+            self._heed(flags)
+            if self._keeper:
+                self._keeper.after_step(progress, ended - began)
+            began = ended
 
-    def _validate(self) -> tuple[float, float]:
-        """Return loss and RMSE over the validation period; the RMSE in physical units (mean over predictands)."""
-        training = self.settings.training
+    def _require_finite(self, rate: float) -> None:
+        if not math.isfinite(self.progress.total):
+            raise TrainingError(
+                f"the loss is no longer finite in step {self.progress.step} of epoch {self.progress.epoch + 1} at a "
+                f"learning rate of {rate:.3g}; lower training.learning_rate, or look for outliers in the training data"
+            )
+
+    def _heed(self, flags: Sequence[float]) -> None:
+        """Stop if a rank was asked to: all ranks call this at the same place with the same sums of flags.
+
+        Raises
+        ------
+        Stopped
+            After the checkpoint is written.
+        """
+        signal = reason(flags)
+        if signal is None:
+            return
+        stopped = Stopped(self.progress.position(self.steps), signal)
+        if self._keeper:
+            self._keeper.stop(self.progress, signal)
+            logger.info("%s", stopped)
+        # No rank may end before: launchers kill all others as soon as one has ended.
+        self.ranks.wait()
+        raise stopped
+
+    def _end_epoch(self) -> None:
+        """Validate, and add the epoch to the history."""
+        began = time.monotonic()
+        validation_loss, validation_rmse, flags = self._validate()
+        progress, seconds = self.progress, time.monotonic() - began
+        progress.end_epoch(
+            {
+                "loss": progress.total / progress.count,
+                "validation_loss": validation_loss,
+                "validation_rmse": validation_rmse,
+                "learning_rate": float(self.optimizer.learning_rate.numpy()),
+                "seconds": progress.seconds + seconds,
+            }
+        )
+        if validation_rmse < progress.best:
+            progress.best, progress.best_epoch = validation_rmse, progress.epoch
+            self._best = [variable.numpy() for variable in self.network.variables]
+        if not self._finished():
+            self._heed(flags)
+        if self._keeper:
+            self._keeper.after_epoch(progress, seconds)
+
+    def _validate(self) -> tuple[float, float, list[float]]:
+        """Return loss and RMSE over the validation period, and the sums of the flags.
+
+        The RMSE is in physical units (mean over predictands).
+        """
+        size = self.settings.training.batch_size
         order = np.arange(len(self.validation))
         sums: list[Any] = []
-        for batch in batches(self.validation, order, training.batch_size, self.ranks.rank, self.ranks.size):
+        for number, batch in enumerate(
+            batches(self.validation, order, size, self.ranks.rank, self.ranks.size), start=1
+        ):
             parts = self._score(batch.coarse, batch.fine, batch.weights)
             sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
-        loss, squares, count = self.ranks.sum(sums)
-        return float(loss / count), float(tf.reduce_mean(tf.sqrt(squares / count)))
+            if number % VALIDATION_STEPS == 0:
+                self._heed(self.ranks.sum([_flags()])[0].numpy().tolist())
+        loss, squares, count, flags = self.ranks.sum([*sums, _flags()])
+        return float(loss / count), float(tf.reduce_mean(tf.sqrt(squares / count))), flags.numpy().tolist()
 
-    def _show(self, progress: Progress, seconds: float) -> None:
-        row = progress.history[-1]
-        left = (self.settings.training.epochs - progress.epoch) * seconds
-        logger.info(
-            "epoch %d of %d: loss %.4f, validation loss %.4f, validation RMSE %.4f (best %.4f in epoch %d); "
-            "%.2f s per epoch, about %.0f s left",
-            *(progress.epoch, self.settings.training.epochs, row["loss"], row["validation_loss"]),
-            *(row["validation_rmse"], progress.best, progress.best_epoch, seconds, left),
-        )
+
+def _flags() -> Any:
+    """Return the signals that this rank got, as a tensor."""
+    return tf.constant(stopping.flags(), tf.float32)

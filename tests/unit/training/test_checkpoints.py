@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -12,11 +14,20 @@ import numpy as np
 import pytest
 
 from dl4ds_core.errors import TrainingError
-from dl4ds_core.training import checkpoints
+from dl4ds_core.training import checkpoints, standing
 from dl4ds_core.training.checkpoints import NAME, Progress
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
-PROGRESS = Progress(epoch=7, best_epoch=5, best=0.1 + 0.2, history=[{"epoch": 1, "loss": 1 / 3, "seconds": 0.1}])
+PROGRESS = Progress(
+    epoch=7,
+    step=3,
+    total=1e-17 + 2 / 3,
+    count=21.0,
+    seconds=0.7,
+    best_epoch=5,
+    best=0.1 + 0.2,
+    history=[{"epoch": 1, "loss": 1 / 3, "seconds": 0.1}],
+)
 
 
 def state_of(units: int = 3) -> tuple[keras.Model, list]:
@@ -129,6 +140,45 @@ def test_an_archive_of_another_kind_is_refused(tmp_path, content):
         checkpoints.restore(tmp_path, "me", state)
 
 
+def renoted(folder, **values):
+    """Change the note of a checkpoint; None removes an entry of the progress."""
+    with np.load(folder / NAME) as stored:
+        arrays = dict(stored)
+    note = json.loads(str(arrays.pop("note")))
+    note["progress"] = {name: value for name, value in (note["progress"] | values).items() if value is not None}
+    np.savez(folder / NAME, note=np.array(json.dumps(note)), **arrays)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"step": None},
+        {"history": None},
+        {"steps": 3},
+        {"epoch": 1.5},
+        {"step": -1},
+        {"step": True},
+        {"total": "much"},
+        {"history": {"epoch": 1}},
+    ],
+    ids=str,
+)
+def test_missing_unknown_or_wrong_entries_are_refused(saved, values):
+    renoted(saved[0], **values)
+    _, state = state_of()
+    before = values_of(state)
+    with pytest.raises(TrainingError, match=r"state\.npz: the checkpoint can't be read .*delete it"):
+        checkpoints.restore(saved[0], "me", state)
+    for value, variable in zip(before, state, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_other_code_may_have_other_entries(saved):
+    """The code is part of the identity: what an earlier version wrote is as foreign as other settings."""
+    renoted(saved[0], step=None, further=1)
+    assert checkpoints.restore(saved[0], "somebody else", []) is None
+
+
 @pytest.mark.parametrize("units", [2, 4])
 def test_a_network_of_another_shape_is_refused(saved, units):
     _, state = state_of(units)
@@ -154,7 +204,25 @@ def test_a_failed_save_keeps_the_checkpoint_before(saved, monkeypatch):
     assert [path.name for path in saved[0].iterdir()] == [NAME]
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_another(saved, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append("flushed"))
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, target: done.append("renamed") or replace(path, target))
+    checkpoints.save(saved[0], "me", PROGRESS, [], [])
+    assert done == ["flushed", "renamed"]
+
+
+def test_tidy_deletes_what_a_killed_job_left(saved):
+    for name in (".state.abc.npz", ".standing.xyz.json", "notes.txt"):
+        (saved[0] / name).touch()
+    checkpoints.tidy(saved[0])
+    assert sorted(path.name for path in saved[0].iterdir()) == ["notes.txt", NAME]
+
+
 def test_remove(saved, tmp_path):
+    (saved[0] / standing.NAME).touch()
+    (saved[0] / ".state.abc.npz").touch()
     checkpoints.remove(saved[0])
     assert not saved[0].exists()
     checkpoints.remove(tmp_path / "nowhere")

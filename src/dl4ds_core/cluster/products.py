@@ -1,0 +1,49 @@
+"""Which files an experiment is to leave, by stage: derived from its configuration, without Snakemake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dl4ds_core.config import SPLITS, Config, model_settings
+from dl4ds_core.errors import DataError
+from dl4ds_core.sources import part_names, source_paths
+
+
+def trainings(config: Config) -> list[tuple[str, int]]:
+    """Return the model and the seed of every training."""
+    return [(model, seed) for model in config.models for seed in config.seeds]
+
+
+def folder_of(config: Config, model: str, seed: int) -> Path:
+    """Return the folder of a model or baseline."""
+    return Path(config.execution.results) / config.experiment / model / f"seed{seed}"
+
+
+def expected(config: Config) -> dict[str, list[Path] | None]:
+    """Return the main files of each stage; None for `regrid` as long as there are no input files to be named after."""
+    results = Path(config.execution.results) / config.experiment
+    data = results / "data"
+    networks = [folder_of(config, *run) for run in trainings(config)]
+    models = [*networks, *(folder_of(config, baseline, 0) for baseline in config.verification.baselines)]
+    samples = [data / "samples" / split / f"{grid}.nc" for split in SPLITS for grid in ("fine", "coarse")]
+    scalers = sorted({model_settings(config, name).scalers for name in config.models})
+    static = [data / "static.nc"] if config.data.static else []
+    return {
+        "regrid": _regridded(config, data / "regridded"),
+        "prepare": [*samples, *static, *(data / "scalers" / f"{name}.nc" for name in scalers)],
+        "train": [folder / "model.keras" for folder in networks],
+        "predict": [folder / "prediction.nc" for folder in models],
+        "verify": [*(folder / "scores.csv" for folder in models), results / "verification" / "summary.csv"],
+        "report": [results / name for name in ("cost.csv", "provenance.json", "report.html")],
+    }
+
+
+def _regridded(config: Config, folder: Path) -> list[Path] | None:
+    files = [folder / "static" / f"{field}.nc" for field in config.data.static]
+    for name, entry in config.data.predictands.items():
+        try:
+            parts = part_names(source_paths(entry.source, config.sources[entry.source]))
+        except DataError:
+            return None
+        files += [folder / grid / name / f"{part}.nc" for part in parts for grid in ("fine", "coarse")]
+    return files

@@ -1,0 +1,208 @@
+"""A real SLURM cluster, the profile for it, and the experiments that run on it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running import REPOSITORY, TINY, Workflow, copy_repository
+from slurm.cluster import Cluster
+
+# Above the 12 hours of a day, so that a job that hangs is seen as such and not waited for.
+PATIENCE = 600.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a finished run in one process."""
+    for item in items:
+        for name in ("demo", "uninterrupted"):
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster; its administrator lets jobs that go back into the queue start at once, not after two minutes."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster") / "slurm")
+    cluster.start()
+    cluster.start_guard()
+    stop = threading.Event()
+
+    def hurry() -> None:
+        while not stop.wait(2):
+            for job in cluster.direct("squeue", "-h", "-t", "PENDING", "-o", "%A %r").stdout.splitlines():
+                if job.endswith(" BeginTime"):
+                    cluster.direct("scontrol", "update", f"JobId={job.split()[0]}", "StartTime=now")
+
+    administrator = threading.Thread(target=hurry, daemon=True)
+    administrator.start()
+    yield cluster
+    stop.set()
+    administrator.join()
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workflow."""
+    return copy_repository(tmp_path_factory.mktemp("repository") / "checkout")
+
+
+class Run:
+    """The workflow on the cluster, in a folder of its own.
+
+    Attributes
+    ----------
+    workflow : Workflow
+        Snakemake with the profile of the test cluster.
+    profile : dict
+        That profile: profiles/slurm with the names of this cluster, and quicker looks at the queue.
+    """
+
+    def __init__(self, cluster: Cluster, repository: Path, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.cluster, self.folder = cluster, folder
+        self.profile: dict[str, Any] = yaml.safe_load(
+            (REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8")
+        )
+        self.profile["default-resources"] |= {"slurm_partition": "cpu", "slurm_account": "climate"}
+        self.profile["set-resources"]["fit"] |= {"slurm_partition": "train", "nodes": 2, "runtime": 10}
+        self.profile["set-resources"]["fit"]["slurm_extra"] = "--signal=USR1@30"
+        self.profile |= {
+            "slurm-init-seconds-before-status-checks": 3,
+            "max-status-checks-per-second": 1,
+            "latency-wait": 15,
+        }
+        self.workflow = Workflow(folder, repository, folder / "profile", cluster.environment)
+
+    @property
+    def output(self) -> str:
+        """What a Snakemake started in the background has said."""
+        return (self.folder / "snakemake.out").read_text(encoding="utf-8")
+
+    def run(self, config: dict[str, Any], *arguments: str, succeeds: bool = True) -> str:
+        """Run Snakemake to its end and return what it says."""
+        self.write_profile()
+        outcome = self.workflow.snakemake(config, *arguments)
+        assert (outcome.status == 0) == succeeds, outcome.output
+        return outcome.output
+
+    def start(self, config: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake in the background."""
+        self.write_profile()
+        return self.workflow.start(config, *arguments)
+
+    def write_profile(self) -> None:
+        (self.folder / "profile").mkdir(exist_ok=True)
+        (self.folder / "profile" / "config.yaml").write_text(yaml.safe_dump(self.profile), encoding="utf-8")
+
+    def executions(self) -> dict[str, list[str]]:
+        """Return the states of all executions of each job of this folder, by its comment, requeued ones included."""
+        answer = self.cluster.direct(
+            *("sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", "--starttime=now-1days"),
+            "--format=Comment,State,WorkDir",
+        )
+        found: dict[str, list[str]] = {}
+        for line in answer.stdout.splitlines():
+            comment, state, folder = line.split("|")
+            if folder == str(self.folder):
+                found.setdefault(comment, []).append(state.split()[0])
+        return found
+
+    def queue(self) -> list[str]:
+        """Return the comments of the jobs of this folder that wait or run."""
+        lines = self.cluster.direct("squeue", "-h", "-o", "%Z %k").stdout.splitlines()
+        return [line.split(" ", 1)[1] for line in lines if line.split(" ", 1)[0] == str(self.folder)]
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """Wait for a condition and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.5)
+    return value
+
+
+@pytest.fixture(scope="session")
+def new_run(
+    cluster: Cluster, repository: Path, demo_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Run]:
+    return lambda name: Run(cluster, repository, tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture
+def run(new_run: Callable[[str], Run], request: pytest.FixtureRequest) -> Run:
+    """The workflow in an empty folder."""
+    return new_run(re.sub(r"\W+", "-", request.node.name)[:30])
+
+
+@pytest.fixture(scope="session")
+def demo(new_run: Callable[[str], Run]) -> tuple[Run, str]:
+    """The demo, run from scratch on the cluster, and what Snakemake said."""
+    run = new_run("demo")
+    return run, run.run(demo_config())
+
+
+def demo_config() -> dict[str, Any]:
+    """Return the configuration of the demo."""
+    return yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+def training_of(epochs: int) -> dict[str, Any]:
+    """Return an experiment with one training; on two quiet cores an epoch takes a tenth of a second."""
+    config = copy.deepcopy(TINY)
+    config["models"] = {"net": {"backbone": "resnet", "upsampling": "pin", "filters": 24, "blocks": 4}}
+    config["training"] = {"epochs": epochs, "batch_size": 2}
+    config["verification"]["baselines"] = ["bilinear-corrected"]
+    config["execution"]["checkpoint_minutes"] = 0.05
+    return config
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, repository: Path, demo_file: Path
+) -> Callable[[dict[str, Any]], Path]:
+    """Results of a training without SLURM and without interruption, by its configuration; each is made once."""
+    made: dict[int, Path] = {}
+
+    def results_of(config: dict[str, Any]) -> Path:
+        epochs = config["training"]["epochs"]
+        if epochs not in made:
+            workflow = Workflow(tmp_path_factory.mktemp("uninterrupted"), repository)
+            workflow.run(training_of(epochs), "verify")
+            made[epochs] = workflow.results
+        return made[epochs]
+
+    return results_of
+
+
+def pids_of(run: Run, rank: int) -> list[int]:
+    """Return the processes of a rank of this folder's training."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            variables = (path / "environ").read_bytes().split(b"\0")
+            folder = os.readlink(path / "cwd")
+        except OSError:
+            continue
+        is_rank = any(word.endswith(b"/train.py") for word in words[:3])
+        if is_rank and folder == str(run.folder) and f"PMIX_RANK={rank}".encode() in variables:
+            found.append(int(path.name))
+    return found
+
+
+@pytest.fixture
+def tiny_config(demo_file: Path) -> dict[str, Any]:
+    """A small experiment; a test may change it."""
+    return copy.deepcopy(TINY)

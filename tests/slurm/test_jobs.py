@@ -1,0 +1,87 @@
+"""Many small jobs, jobs that need more memory, and jobs that always fail."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from slurm.conftest import Run
+
+FILES = 200
+LIMIT = 4
+
+
+@pytest.fixture
+def many(tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path) -> dict[str, Any]:
+    """The small experiment from 200 files of one year each."""
+    with xr.open_dataset(demo_file) as source:
+        for index in range(FILES):
+            source.isel(time=[index]).to_netcdf(tmp_path / f"year{index:03d}.nc")
+    tiny_config["sources"]["hadgem2"]["paths"] = [str(tmp_path / "year*.nc")]
+    return tiny_config
+
+
+@pytest.mark.parametrize("grouped", [True, pytest.param(False, marks=pytest.mark.full)])
+def test_many_small_jobs(run: Run, many: dict[str, Any], grouped: bool) -> None:
+    run.profile["jobs"] = LIMIT
+    if not grouped:
+        del run.profile["groups"], run.profile["group-components"]
+    calls, submitted = run.cluster.calls("sacct"), run.cluster.calls("sbatch")
+    most, ended = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(1):
+            most = max(most, len(run.queue()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
+    try:
+        run.run(many, "regrid")
+    finally:
+        ended.set()
+        watcher.join()
+    seconds = time.monotonic() - began
+    made = list((run.workflow.results / "data" / "regridded").glob("*/tas/*.nc"))
+    assert len(made) == 2 * FILES
+    assert 0 < most <= LIMIT
+    jobs = run.cluster.calls("sbatch") - submitted
+    assert jobs == (FILES // 20 if grouped else FILES)
+    # One call per look at the queue, whatever the number of jobs: at least as far apart as the profile says.
+    assert run.cluster.calls("sacct") - calls <= seconds / run.profile["slurm-init-seconds-before-status-checks"] + 2
+
+
+@pytest.mark.full
+def test_a_job_out_of_memory_is_sent_again_with_more(run: Run, tiny_config: dict[str, Any]) -> None:
+    run.profile["retries"] = 5
+    run.profile["set-resources"]["split"] = {"mem_mb": "120 * attempt"}
+    run.run(tiny_config, "prepare")
+    states = run.executions()["rule_split"]
+    assert len(states) >= 2, states
+    assert states.count("COMPLETED") == 1
+    assert set(states) <= {"COMPLETED", "FAILED", "OUT_OF_MEMORY", "CANCELLED"}
+
+
+@pytest.mark.full
+def test_a_job_that_always_fails(run: Run, tiny_config: dict[str, Any]) -> None:
+    run.profile["retries"] = 4
+    tiny_config["models"]["unet-pin"]["training"] = {"learning_rate": 1e30, "epochs": 2}
+    output = run.run(tiny_config, "verify", succeeds=False)
+    assert "logs/tiny/fit/unet-pin-seed1.log" in output
+    assert "the loss is no longer finite" in output, "the last lines of the log are shown"
+    assert "this training is given up: 3 starts in a row got no further" in output
+    log = (run.folder / "logs" / "tiny" / "fit" / "unet-pin-seed1" / "jobs.log").read_text(encoding="utf-8")
+    assert log.count("launch: srun") == 3, "the ranks are started three times, and no more"
+    assert len(run.executions()["rule_fit_wildcards_unet-pin_1"]) == 5
+    for name in ("resnet-spc/seed1", *(f"{name}/seed0" for name in tiny_config["verification"]["baselines"])):
+        assert (run.workflow.results / name / "scores.csv").exists(), "what doesn't depend on it is finished"
+    assert not (run.workflow.results / "verification" / "summary.csv").exists()
+    assert run.queue() == []
+    outcome = run.workflow.command("dl4ds", "status", "experiment.yaml")
+    assert "FAILED" in outcome.output
+    assert "unet-pin" in outcome.output
