@@ -32,11 +32,10 @@ def explained(function, *arguments):
         sys.exit(1)
 
 
-def looks_only():
-    """Return whether this call of Snakemake only looks at the workflow, such as a dry run, and starts no job."""
+def given_options():
+    """Return the options of this call of Snakemake that are given, by name."""
     arguments, _ = get_argument_parser().parse_known_args(sys.argv[1:])
-    given = vars(arguments)
-    return any(given.get(name) not in (None, False, []) for name in LOOKING)
+    return {name for name, value in vars(arguments).items() if value not in (None, False, [])}
 
 
 def plain(section):
@@ -45,13 +44,13 @@ def plain(section):
 
 
 # Options of Snakemake after which no job starts.
-LOOKING = (
+LOOKING = {
     *("dryrun", "touch", "unlock", "lint", "report", "list_rules", "list_target_rules", "list_untracked"),
     *("list_changes", "list_input_changes", "list_params_changes", "summary", "detailed_summary", "archive"),
     *("dag", "rulegraph", "filegraph", "d3dag", "print_compilation", "containerize", "generate_unit_tests"),
     *("cleanup_metadata", "cleanup_shadow", "delete_all_output", "delete_temp_output", "conda_create_envs_only"),
     *("conda_cleanup_envs", "list_conda_envs", "container_cleanup_images"),
-)
+}
 ORIGIN = str(workflow.overwrite_configfiles[-1] if workflow.overwrite_configfiles else "config/config.yaml")
 CONFIG = explained(parse_config, config, ORIGIN)
 # As given, without what never changes the science: a parameter of the rules that need all of it.
@@ -134,7 +133,12 @@ def run_files(pattern, runs=RUNS):
 
 def take_over():
     """Before anything is planned: wait for the jobs that an earlier run of this experiment left behind when it died."""
-    if workflow.is_main_process and not looks_only():
+    if not workflow.is_main_process:
+        return
+    options = given_options()
+    if "unlock" in options:
+        explained(runs.release, LOGS)
+    elif not options & LOOKING:
         explained(runs.take_over, LOGS, ".snakemake/locks", RESULTS, logger.warning)
 
 

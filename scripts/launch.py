@@ -55,7 +55,7 @@ def main(
     if status == 0:
         _remove_if_empty(state)
         return
-    if stopped == signal.SIGUSR1.name and job:
+    if stopped and job and (stopped == signal.SIGUSR1.name or _is_preempted(job)):
         _requeue(job)
     if stopped:
         sys.exit(stopping.EXIT_STATUS)
@@ -89,6 +89,18 @@ def _stopped(state: Path, began: float) -> str | None:
     """Return the signal that the ranks stopped for at a checkpoint, if they did so since ``began``."""
     now = standing.read(state)
     return now.stopped if now and now.updated >= began else None
+
+
+def _is_preempted(job: str) -> bool:
+    """Return whether a job that was told to end still runs for SLURM: it has been granted time, and is not cancelled.
+
+    SLURM takes a preempted job that ends within that time for failed, and would not put it back into the queue.
+    """
+    try:
+        return any(found.state == "RUNNING" for found in slurm.queued(jobs=[job]))
+    except ClusterError as error:
+        logger.warning("can't see whether this job is preempted or cancelled (%s)", error)
+        return False
 
 
 def _requeue(job: str) -> None:

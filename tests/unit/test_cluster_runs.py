@@ -254,13 +254,22 @@ class TestTakeOver:
         assert lock.exists()  # Snakemake explains it
         assert not experiment.logs.exists()
 
-    def test_runs_that_ended_are_no_matter(self, experiment: Experiment, queue: Callable[..., Any]) -> None:
+    def test_runs_that_ended_may_have_left_jobs(self, experiment: Experiment, queue: Callable[..., Any]) -> None:
         lock = experiment.lock(f"{RESULTS}/report.html")
         experiment.record(run=RUN_ID, ended="2026-01-01T11:00:00+00:00")
-        assert queue() == []
+        asked = queue([job("98")], [])
+        experiment.take_over()
+        assert asked == [{"runs": [RUN_ID]}] * 2
+        assert "98 fit net_1: running" in experiment.told[0]
+        assert lock.exists()
+
+    def test_runs_that_ended_are_no_matter_without_slurm(
+        self, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slurm, "available", lambda: False)
+        experiment.record(run=RUN_ID, ended="2026-01-01T11:00:00+00:00")
         experiment.take_over()
         assert experiment.told == []
-        assert lock.exists()
 
     @pytest.mark.parametrize("locked", [True, False])
     def test_a_living_run_is_in_the_way(
@@ -399,38 +408,36 @@ class TestTakeOver:
         assert str(path) in str(error.value)
         assert not experiment.ended()
 
-    def test_another_host_with_a_lock_is_asked_about(self, experiment: Experiment, queue: Callable[..., Any]) -> None:
-        lock = experiment.lock(f"{RESULTS}/report.html")
+    @pytest.mark.parametrize("locked", [True, False])
+    def test_another_host_is_asked_about(self, experiment: Experiment, queue: Callable[..., Any], locked: bool) -> None:
+        """Whether there is a lock says nothing: Snakemake removes all of them when another experiment ends."""
+        if locked:
+            experiment.lock(f"{RESULTS}/report.html")
         experiment.record(host=ELSEWHERE, run=RUN_ID, pid=4711)
         assert queue() == []
         with pytest.raises(ClusterError) as error:
             experiment.take_over()
         assert str(error.value).startswith(
             "an earlier run of this experiment was started by process 4711 on another-host, at "
-            "2026-01-01T10:00:00+00:00, and has left a lock; this machine can't see whether it still runs. Look on "
-            "another-host (ps 4711)."
+            "2026-01-01T10:00:00+00:00, and has not ended as it should; this machine can't see whether it still runs. "
+            "Look on another-host (ps 4711)."
         )
         assert "--unlock" in str(error.value)
-        assert lock.exists()
+        assert len(list(experiment.locks.iterdir())) == locked
         assert not experiment.ended()
 
-    def test_another_host_without_a_lock_has_died(self, experiment: Experiment, queue: Callable[..., Any]) -> None:
-        """As after --unlock."""
-        experiment.record(host=ELSEWHERE, run=RUN_ID)
+    def test_another_host_is_released_by_unlock_and_its_jobs_are_waited_for(
+        self, experiment: Experiment, queue: Callable[..., Any], other: subprocess.Popen[bytes]
+    ) -> None:
+        experiment.record("a", host=ELSEWHERE, run=RUN_ID)
+        experiment.record("b", started="2026-02-01T10:00:00+00:00", **living(other))
+        runs.release(experiment.logs)
+        assert experiment.ended("a")
+        assert not experiment.ended("b"), "one that lives here is not released"
+        (experiment.logs / "runs" / "b.json").unlink()
         asked = queue([job("98")], [])
         experiment.take_over()
         assert len(asked) == 2
-        assert experiment.ended()
-
-    def test_a_lock_of_another_experiment_says_nothing_about_another_host(
-        self, experiment: Experiment, queue: Callable[..., Any]
-    ) -> None:
-        lock = experiment.lock("results/other/report.html", "results/trial-2/report.html")
-        experiment.record(host=ELSEWHERE)
-        assert queue() == []
-        experiment.take_over()
-        assert experiment.told == []
-        assert lock.exists()
 
     def test_a_head_job_elsewhere_is_in_the_way_while_it_runs(
         self, experiment: Experiment, queue: Callable[..., Any]

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between looks at the queue while waiting; SLURM's administrators ask for seldom ones.
 WAIT_SECONDS = 30.0
+#: Runs whose jobs are looked for in the queue.
+REMEMBERED = 50
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,12 @@ def take_over(folder: str | Path, locks: str | Path, results: str, tell: Callabl
     ClusterError
         If another process runs this experiment, or may do so.
     """
+    waited: set[str] = set()
     # Again after the wait, in which another run may have come first.
     while unfinished := [run for run in records(folder) if run.ended is None]:
         locked = _locks_of(locks, results)
         for run in unfinished:
-            state = alive(run)
-            if state or (state is None and locked):
+            if (state := alive(run)) is not False:
                 raise ClusterError(_in_the_way(run, known=bool(state)))
         if locked:
             tell("The run before this one died and left a lock, which is removed now.")
@@ -134,6 +136,18 @@ def take_over(folder: str | Path, locks: str | Path, results: str, tell: Callabl
             path.unlink(missing_ok=True)
         _wait_for_jobs_of(unfinished, tell)
         for run in unfinished:
+            finish(run.path)
+            waited.add(run.run)
+    # One that ended may have left jobs too: after --unlock, or where the executor had lost sight of them.
+    names = [run.run for run in records(folder)[-REMEMBERED:] if run.run and run.run not in waited]
+    if names and slurm.available():
+        wait_for(names, tell)
+
+
+def release(folder: str | Path) -> None:
+    """Take runs that this machine can't see for ended: the user has looked, and given `--unlock`."""
+    for run in records(folder):
+        if run.ended is None and run.alive() is None:
             finish(run.path)
 
 
@@ -186,9 +200,10 @@ def _in_the_way(run: Run, *, known: bool) -> str:
             "with `dl4ds status`, or end it first; its jobs then go on"
         )
     return (
-        f"an earlier run of this experiment was started by {run}, at {run.started}, and has left a lock; this machine "
-        f"can't see whether it still runs. Look on {run.host} (ps {run.pid}). If it doesn't run any more, give this "
-        "command once with --unlock added, and then again as it was; jobs that it left behind will be waited for"
+        f"an earlier run of this experiment was started by {run}, at {run.started}, and has not ended as it should; "
+        f"this machine can't see whether it still runs. Look on {run.host} (ps {run.pid}). If it doesn't run any more, "
+        "give this command once with --unlock added, and then again as it was; jobs that it left behind will be "
+        "waited for"
     )
 
 
