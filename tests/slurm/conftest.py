@@ -70,6 +70,7 @@ class Run:
 
     def __init__(self, cluster: Cluster, repository: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
+        self._started: list[subprocess.Popen[str]] = []
         self.cluster, self.folder = cluster, folder
         self.profile: dict[str, Any] = yaml.safe_load(
             (REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8")
@@ -99,7 +100,17 @@ class Run:
     def start(self, config: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake in the background."""
         self.write_profile()
-        return self.workflow.start(config, *arguments)
+        process = self.workflow.start(config, *arguments)
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a test has left behind."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+        for job in self.jobs():
+            self.cluster.direct("scancel", job)
 
     def write_profile(self) -> None:
         (self.folder / "profile").mkdir(exist_ok=True)
@@ -120,8 +131,13 @@ class Run:
 
     def queue(self) -> list[str]:
         """Return the comments of the jobs of this folder that wait or run."""
-        lines = self.cluster.direct("squeue", "-h", "-o", "%Z %k").stdout.splitlines()
-        return [line.split(" ", 1)[1] for line in lines if line.split(" ", 1)[0] == str(self.folder)]
+        return list(self.jobs().values())
+
+    def jobs(self, *options: str) -> dict[str, str]:
+        """Return the jobs of this folder that wait or run: comments by number; options are those of squeue."""
+        lines = self.cluster.direct("squeue", "-h", "-o", "%A %Z %k", *options).stdout.splitlines()
+        parts = [line.split(" ", 2) for line in lines]
+        return {number: comment for number, folder, comment in parts if folder == str(self.folder)}
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -141,9 +157,11 @@ def new_run(
 
 
 @pytest.fixture
-def run(new_run: Callable[[str], Run], request: pytest.FixtureRequest) -> Run:
+def run(new_run: Callable[[str], Run], request: pytest.FixtureRequest) -> Iterator[Run]:
     """The workflow in an empty folder."""
-    return new_run(re.sub(r"\W+", "-", request.node.name)[:30])
+    run = new_run(re.sub(r"\W+", "-", request.node.name)[:30])
+    yield run
+    run.close()
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ def test_preemption(run: Run, config: dict[str, Any], reference: Path) -> None:
         *("sbatch", "--parsable", "--qos=urgent", "--account=climate", "--partition=train", "--nodes=3", "--exclusive"),
         *("--output=/dev/null", "--wrap", "sleep 20"),
     ).stdout.strip()
-    until(lambda: len(run.executions()[FIT]) >= 2, "preemption", seconds=120)
+    until(lambda: len(run.executions().get(FIT, [])) >= 1, "preemption", seconds=120)
     states = finish(process, run, reference)[FIT]
     run.cluster.direct("scancel", urgent)
     assert set(states) <= {"PREEMPTED", "REQUEUED", "COMPLETED"}, states
@@ -101,7 +101,7 @@ def test_preemption(run: Run, config: dict[str, Any], reference: Path) -> None:
 @pytest.mark.full
 def test_a_requeue_by_hand(run: Run, config: dict[str, Any], reference: Path) -> None:
     process = start(run, config)
-    job = run.cluster.direct("squeue", "-h", "-p", "train", "-t", "RUNNING", "-o", "%A").stdout.split()[0]
+    (job,) = run.jobs("--partition=train")
     run.cluster.direct("scontrol", "requeue", job)
     finish(process, run, reference)
 
@@ -133,7 +133,7 @@ def test_snakemake_is_killed_and_started_again(run: Run, config: dict[str, Any],
     first = start(run, config)
     first.kill()
     first.wait()
-    job = run.cluster.direct("squeue", "-h", "-p", "train", "-t", "RUNNING", "-o", "%A").stdout.split()[0]
+    (job,) = run.jobs("--partition=train")
     second = run.start(config, "verify")
     until(lambda: "Waiting for 1 jobs of an earlier run" in run.output, "the message", seconds=60)
     assert f"{job} fit net_1: running" in run.output
