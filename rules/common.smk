@@ -139,16 +139,20 @@ def take_over():
     if "unlock" in options:
         explained(runs.release, LOGS)
     elif not options & LOOKING:
-        explained(runs.take_over, LOGS, ".snakemake/locks", RESULTS, logger.warning)
+        explained(runs.take_over, LOGS, ".snakemake/locks", RESULTS, logger.warning, HEAD_JOB)
 
 
 def begin(log):
     """Look at the inputs, then record that this process runs the experiment."""
     if workflow.executor_plugin.name == "slurm":
         explained(slurm.require)  # without its commands the executor hangs
-    check_inputs()
-    # Snakemake's documentation speaks of one log, its code of a list of them.
+    # First of all, because Snakemake's lock is there already. Its documentation speaks of one log, its code of a list.
     RECORDS.append(runs.register(LOGS, [log] if isinstance(log, str) else log, HEAD_JOB))
+    try:
+        check_inputs()
+    except SystemExit:
+        end()
+        raise
 
 
 def end():

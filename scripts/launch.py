@@ -20,7 +20,7 @@ from dl4ds_core import jobs
 from dl4ds_core.cluster import lease, slurm
 from dl4ds_core.errors import ClusterError, TrainingError
 from dl4ds_core.identity import code_digest
-from dl4ds_core.training import attempts, ranklogs, standing, stopping
+from dl4ds_core.training import attempts, checkpoints, ranklogs, standing, stopping
 
 logger = logging.getLogger("dl4ds_core.launch")
 
@@ -52,6 +52,7 @@ def main(
                 attempts.end(state, how=how, reason=reason or f"the ranks ended with status {status}")
         if status == 0:
             attempts.remove(state)
+            checkpoints.remove(state)
     if status == 0:
         _remove_if_empty(state)
         return

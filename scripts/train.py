@@ -26,7 +26,7 @@ from dl4ds_core import io, jobs, scaling
 from dl4ds_core.config import ModelSettings, digest
 from dl4ds_core.identity import code_digest
 from dl4ds_core.pipeline import Samples, static_input
-from dl4ds_core.training import checkpoints, ranklogs
+from dl4ds_core.training import ranklogs
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks, explain_lost_ranks
 from dl4ds_core.training.supervised import Trainer
@@ -87,8 +87,8 @@ def train(
             progress.best,
             checksum[:12],
         )
+        # The checkpoint stays until the launcher sees that all ranks have ended well.
         _write(Path(folder), trainer.network, progress, scalers)
-        checkpoints.remove(state)
 
 
 def _write(folder: Path, network: keras.Model, progress: Progress, scalers: str) -> None:

@@ -92,18 +92,21 @@ def test_preemption(run: Run, config: dict[str, Any], reference: Path) -> None:
         *("sbatch", "--parsable", "--qos=urgent", "--account=climate", "--partition=train", "--nodes=3", "--exclusive"),
         *("--output=/dev/null", "--wrap", "sleep 20"),
     ).stdout.strip()
-    until(lambda: len(run.executions().get(FIT, [])) >= 1, "preemption", seconds=120)
+    assert urgent.isdigit()
+    until(lambda: {"PREEMPTED", "REQUEUED"} & set(run.executions().get(FIT, [])), "preemption", seconds=120)
     states = finish(process, run, reference)[FIT]
     run.cluster.direct("scancel", urgent)
     assert set(states) <= {"PREEMPTED", "REQUEUED", "COMPLETED"}, states
+    log = (run.folder / "logs" / "tiny" / "fit" / "net-seed1" / "rank0.log").read_text(encoding="utf-8")
+    assert "because of SIGTERM; the checkpoint is written" in log
 
 
 @pytest.mark.full
 def test_a_requeue_by_hand(run: Run, config: dict[str, Any], reference: Path) -> None:
     process = start(run, config)
     (job,) = run.jobs("--partition=train")
-    run.cluster.direct("scontrol", "requeue", job)
-    finish(process, run, reference)
+    assert run.cluster.direct("scontrol", "requeue", job).returncode == 0
+    assert len(finish(process, run, reference)[FIT]) >= 2
 
 
 @pytest.mark.full

@@ -447,6 +447,16 @@ class TestTakeOver:
         with pytest.raises(ClusterError, match="is being run already: SLURM job 17, process"):
             experiment.take_over()
 
+    def test_a_head_job_put_back_into_the_queue_is_not_in_its_own_way(
+        self, experiment: Experiment, queue: Callable[..., Any]
+    ) -> None:
+        """SLURM gives it the same number again, on another node."""
+        experiment.record(host=ELSEWHERE, slurm_job="17", run=RUN_ID)
+        asked = queue([])
+        runs.take_over(experiment.logs, experiment.locks, RESULTS, experiment.told.append, "17")
+        assert asked == [{"runs": [RUN_ID]}]
+        assert experiment.ended()
+
     def test_a_head_job_that_is_over_leaves_its_lock(self, experiment: Experiment, queue: Callable[..., Any]) -> None:
         lock = experiment.lock(f"{RESULTS}/report.html")
         experiment.record(host=ELSEWHERE, slurm_job="17", run=RUN_ID)

@@ -88,6 +88,7 @@ def _all(report: Report, arguments: argparse.Namespace) -> None:
         raise ClusterError(f"rules/: expected a rule {TRAINING!r}, found none; call this in the root of the project")
     own[TRAINING] = {"threads": execution.workers * execution.threads_per_worker} | own[TRAINING]
     own[TRAINING].setdefault("tasks", execution.workers)
+    own[TRAINING].setdefault("cpus_per_task", execution.threads_per_worker)
     requests = profile.requests(own)
     training = next(request for request in requests if request.rule == TRAINING)
     report.add(check_controller)
@@ -335,7 +336,7 @@ def check_probe(
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="probe-", dir=parent.resolve()))
     tasks = training.number("tasks") or execution.workers
-    threads = training.number("rank_threads") or execution.threads_per_worker
+    threads = training.number("cpus_per_task") or execution.threads_per_worker
     findings: list[Finding] = []
     try:
         outcome = probe.run(

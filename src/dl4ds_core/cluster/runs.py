@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -103,7 +104,9 @@ def alive(run: Run) -> bool | None:
     return False if run.ended is not None else run.alive()
 
 
-def take_over(folder: str | Path, locks: str | Path, results: str, tell: Callable[[str], None]) -> None:
+def take_over(
+    folder: str | Path, locks: str | Path, results: str, tell: Callable[[str], None], slurm_job: str = ""
+) -> None:
     """Make way for a new run of an experiment: wait for the jobs of dead runs, and remove their locks.
 
     Parameters
@@ -116,6 +119,9 @@ def take_over(folder: str | Path, locks: str | Path, results: str, tell: Callabl
         `results/<experiment>`: locks of other experiments in the same folder stay.
     tell : callable
         Says to the user what is waited for.
+    slurm_job : str
+        Number of the job that this process runs in. SLURM may have put it back into the queue, and so given it to this
+        process and to a dead one.
 
     Raises
     ------
@@ -127,6 +133,8 @@ def take_over(folder: str | Path, locks: str | Path, results: str, tell: Callabl
     while unfinished := [run for run in records(folder) if run.ended is None]:
         locked = _locks_of(locks, results)
         for run in unfinished:
+            if slurm_job and run.slurm_job == slurm_job and run.host != socket.gethostname():
+                continue
             if (state := alive(run)) is not False:
                 raise ClusterError(_in_the_way(run, known=bool(state)))
         if locked:

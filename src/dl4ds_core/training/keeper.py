@@ -100,6 +100,11 @@ class Keeper:
         if progress.epoch in (1, self.epochs) or self._due(self._shown_at, PROGRESS_SECONDS, spaced=True):
             self._show_epoch(progress)
 
+    def finish(self, progress: Progress) -> None:
+        """Write a last checkpoint: what fails between here and the end of the job costs no training."""
+        self._pause = 0.0
+        self._save_if_due(progress)
+
     def stop(self, progress: Progress, signal: str) -> None:
         """Write checkpoint and standing of a training that stops because of a signal.
 

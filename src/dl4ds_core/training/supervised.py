@@ -172,6 +172,8 @@ class Trainer:
         while not self._finished():
             self._epoch()
             self._end_epoch()
+        if self._keeper:
+            self._keeper.finish(self.progress)
         for variable, values in zip(self.network.variables, self._best, strict=True):
             variable.assign(values)
         self.ranks.broadcast(self.network.variables)

@@ -164,7 +164,7 @@ def test_checkpoints_at_every_step_if_asked_for(train, monkeypatch):
     monkeypatch.setattr(checkpoints, "save", lambda folder, identity, progress, *rest: saved.append(progress.step))
     _, _, fit = train("often", minutes=1e-9)
     fit()
-    assert saved == [1, 2, 3, 4, 0] * EPOCHS
+    assert saved == [*([1, 2, 3, 4, 0] * EPOCHS), 0], "and a last one at the end"
 
 
 def test_the_sums_are_those_of_the_samples(train):
