@@ -21,6 +21,7 @@ from slurm.cluster import Cluster
 PATIENCE = 600.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share a finished run in one process."""
     for item in items:

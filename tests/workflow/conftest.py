@@ -10,6 +10,7 @@ import pytest
 from running import TINY, Workflow, copy_repository, files_below
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of the finished run in one process, so that `pytest -n 2 --dist loadgroup` makes it once."""
     for item in items:
