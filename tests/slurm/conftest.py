@@ -17,17 +17,8 @@ import yaml
 from running import REPOSITORY, TINY, Workflow, copy_repository
 from slurm.cluster import Cluster
 
-# Above the 12 hours of a day, so that a job that hangs is seen as such and not waited for.
+#: Seconds after which something that a test waits for counts as hanging.
 PATIENCE = 600.0
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a finished run in one process."""
-    for item in items:
-        for name in ("demo", "uninterrupted"):
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
