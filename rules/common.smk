@@ -151,7 +151,7 @@ def begin(log):
     try:
         check_inputs()
     except SystemExit:
-        end()
+        runs.withdraw(RECORDS.pop())
         raise
 
 

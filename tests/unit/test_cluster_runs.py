@@ -519,3 +519,15 @@ def test_the_queue_is_asked_seldom(queue: Callable[..., Any], monkeypatch: pytes
     queue([job("98")], ClusterError("busy"), [])
     runs.wait_for([RUN_ID], lambda _: None)
     assert pauses == [30.0, 30.0]
+
+
+def test_a_withdrawn_record_leaves_nothing(tmp_path: Path) -> None:
+    runs.withdraw(runs.register(tmp_path / "logs" / "trial", []))
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_withdrawn_record_leaves_other_files(experiment: Experiment) -> None:
+    kept = experiment.record()
+    path = runs.register(experiment.logs, [])
+    runs.withdraw(path)
+    assert list(experiment.logs.rglob("*.json")) == [kept]

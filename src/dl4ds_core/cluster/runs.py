@@ -93,6 +93,17 @@ def finish(path: str | Path) -> None:
         _write(replace(_read(Path(path)), ended=_now()))
 
 
+def withdraw(path: str | Path) -> None:
+    """Remove a record, and the folders made for it: its process ended before it could start a job."""
+    path = Path(path)
+    path.unlink(missing_ok=True)
+    for folder in list(path.parents)[:3]:  # runs, the experiment's, and that of all logs
+        try:
+            folder.rmdir()
+        except OSError:  # it holds other files
+            return
+
+
 def records(folder: str | Path) -> list[Run]:
     """Return the runs of an experiment, oldest first; ``folder`` is `logs/<experiment>`."""
     paths = Path(folder).glob("runs/[!.]*.json")  # a name with a dot is of one that is being written
