@@ -12,6 +12,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
+include: "rules/scenarios.smk"
 include: "rules/verify.smk"
 include: "rules/report.smk"
 

@@ -14,6 +14,7 @@ from dl4ds_core.config import BASELINES, SPLITS, model_settings
 from dl4ds_core.config import parse as parse_config
 from dl4ds_core.errors import DownscalingError
 from dl4ds_core.identity import code_digest
+from dl4ds_core.inputs import record_inputs, scenario_inputs
 from dl4ds_core.jobs import prefer_own_programs
 from dl4ds_core.sources import download_target, local_copy, part_names, source_paths
 
@@ -58,6 +59,7 @@ GIVEN = {key: value for key, value in config.items() if key != "execution"}
 # What the look at the inputs depends on; it checks again only where one of these has changed.
 CHECKED = {
     **{key: GIVEN[key] for key in ("experiment", "sources", "data", "split")},
+    "prediction": GIVEN.get("prediction", {}),
     "models": {
         name: plain(model.model_copy(update={"training": None, "normalization": None}))
         for name, model in CONFIG.models.items()
@@ -71,8 +73,36 @@ LOGS = f"logs/{CONFIG.experiment}"
 BENCHMARKS = f"benchmarks/{CONFIG.experiment}"
 SCRIPTS = Path(workflow.basedir) / "scripts"
 PATHS = {name: explained(source_paths, name, source) for name, source in CONFIG.sources.items()}
-PARTS = {name: part_names(PATHS[entry.source]) for name, entry in CONFIG.data.predictands.items()}
+# What is read: for the record, whose role is "", and for each scenario, whose role is its name.
+ROLES = {"": record_inputs(CONFIG.data)}
+ROLES |= {
+    name: explained(scenario_inputs, CONFIG.data, name, scenario)
+    for name, scenario in CONFIG.prediction.scenarios.items()
+}
+IMPLICIT = ROLES[""].implicit
+
+
+def keyed(role, name):
+    """Return the key of a field, which is a part of the names of its files: `<name>` or `scenarios/<role>/<name>`."""
+    return f"scenarios/{role}/{name}" if role else name
+
+
+# Role and name of each field, its entry, and its input files by name of the part; all by kind and key.
+FIELDS = {
+    kind: {keyed(role, name): (role, name) for role, inputs in ROLES.items() for name in getattr(inputs, kind)}
+    for kind in ("truth", "coarse")
+}
+ENTRIES = {
+    kind: {key: getattr(ROLES[role], kind)[name] for key, (role, name) in fields.items()}
+    for kind, fields in FIELDS.items()
+}
+PARTS = {
+    kind: {key: part_names(PATHS[entry.source]) for key, entry in entries.items()} for kind, entries in ENTRIES.items()
+}
 STATIC = f"{DATA}/static.nc" if CONFIG.data.static else []
+# "" where the record is divided once, else "fold<n>/": the folder of what belongs to a fold.
+FOLDED = bool(CONFIG.folds)
+FOLDS = [f"fold{number}/" for number in range(1, CONFIG.folds + 1)] or [""]
 DOWNLOADS = {
     download_target(name, item.url): item
     for name, source in CONFIG.sources.items()
@@ -82,17 +112,22 @@ DOWNLOADS = {
 # Before Snakemake's SLURM executor takes it out of the environment: the job that Snakemake itself runs in, if it does.
 HEAD_JOB = os.environ.get("SLURM_JOB_ID", "")
 RECORDS = []
+SCENARIOS = CONFIG.prediction.scenarios
+# Those whose truth is known, so that predictions are scored.
+KNOWN = [name for name in SCENARIOS if len(ROLES[name].truth) == len(CONFIG.data.predictands)]
+CHANGING = {name: scenario.reference for name, scenario in SCENARIOS.items() if scenario.reference}
 RUNS = [(model, seed) for model in CONFIG.models for seed in CONFIG.seeds]
-RUNS += [(baseline, 0) for baseline in CONFIG.verification.baselines]
+RUNS += [(baseline, 0) for baseline in CONFIG.baselines]
 
 
 wildcard_constraints:
-    predictand="|".join(CONFIG.data.predictands),
-    field="|".join(CONFIG.data.static) or "none",
+    predictand="|".join(FIELDS["truth"]),
+    scenario="|".join(CONFIG.prediction.scenarios) or "none",
     part="[A-Za-z0-9_-]+",
     split="|".join(SPLITS),
     baseline="|".join(BASELINES),
-    seed=r"\d+",
+    # With the fold, where there are any: what is trained once is a model, a seed and a fold.
+    seed=r"\d+/fold\d+" if FOLDED else r"\d+",
 
 
 def checkpoints_of(wildcards):
@@ -110,9 +145,15 @@ def code(script):
     return code_digest(SCRIPTS / f"{script}.py")
 
 
-def scalers_of(model):
+def fold_of(seed):
+    """Return the folder of the fold that a training belongs to: `fold2/` for the seed `1/fold2`."""
+    fold = seed.partition("/")[2]
+    return fold and f"{fold}/"
+
+
+def scalers_of(model, fold=""):
     """Return the file of a model's scalers: the default ones, or its own where it overrides `normalization`."""
-    return f"{DATA}/scalers/{SETTINGS[model].scalers}.nc"
+    return f"{DATA}/scalers/{fold}{SETTINGS[model].scalers}.nc"
 
 
 def normalization_of(scalers):
@@ -121,14 +162,100 @@ def normalization_of(scalers):
     return {field: plain(entry) for field, entry in SETTINGS[model].normalization.items()}
 
 
-def regridded(grid):
-    """Return the regridded files of a grid, by predictand."""
-    return {name: [f"{DATA}/regridded/{grid}/{name}/{part}.nc" for part in parts] for name, parts in PARTS.items()}
+def filter_of(source):
+    """Return the keys that GRIB messages of a source must have."""
+    return dict(CONFIG.sources[source].filter) if source else {}
+
+
+def plain_entry(kind, key):
+    """Return all that says how a field is read and remapped, as plain values."""
+    entry = ENTRIES[kind][key]
+    return plain(entry) | {"regrid": plain(entry.regrid or CONFIG.data.regrid), "filters": filter_of(entry.source)}
+
+
+def regridded(role, grid):
+    """Return the regridded files of a grid by field, coarse predictands first: the order of the channels."""
+    inputs, folder = ROLES[role], f"{DATA}/regridded"
+    files = {}
+    if grid == "fine" or inputs.implicit:
+        files |= {
+            name: [f"{folder}/{grid}/{keyed(role, name)}/{part}.nc" for part in PARTS["truth"][keyed(role, name)]]
+            for name in inputs.truth
+        }
+    if grid == "coarse":
+        files |= {
+            name: [f"{folder}/inputs/{keyed(role, name)}/{part}.nc" for part in PARTS["coarse"][keyed(role, name)]]
+            for name in inputs.coarse
+        }
+    return files
+
+
+def files_of(role, grid):
+    """Return all regridded files of a grid."""
+    return [file for files in regridded(role, grid).values() for file in files]
+
+
+def like(kind, key):
+    """Return a file whose units a field is brought to: that of the predictand, or of the record's field."""
+    role, name = FIELDS[kind][key]
+    if name in CONFIG.data.predictands:
+        return regridded("", "fine")[name][0] if role or kind == "coarse" else []
+    return regridded("", "coarse")[name][0] if role else []
+
+
+def timing_of(role):
+    """Return how the times of each field's source are read, by grid and field."""
+    inputs = ROLES[role]
+    keys = ("time_offset", "cell_methods")
+    entries = {"fine": inputs.truth, "coarse": (inputs.truth if inputs.implicit else {}) | inputs.coarse}
+    return {
+        grid: {
+            name: {key: getattr(CONFIG.sources[entry.source], key) for key in keys} for name, entry in fields.items()
+        }
+        for grid, fields in entries.items()
+    }
+
+
+def static_file(field):
+    """Return the regridded file of a static field; nothing for none."""
+    return f"{DATA}/regridded/static/{field}.nc" if field else []
+
+
+def static_sources(field):
+    """Return the files that a static field is looked for in; none for a derived one."""
+    source = CONFIG.data.static[field].source if field else None
+    return PATHS[source] if source else []
+
+
+def land_of(field):
+    """Return what a script must know to read the static field that tells land from sea."""
+    if field is None:
+        return None
+    entry = CONFIG.data.static[field]
+    filters = filter_of(entry.source)
+    return {"name": field, "entry": plain(entry), "paths": static_sources(field), "filters": filters}
 
 
 def run_files(pattern, runs=RUNS):
     """Return a file of each model and seed; ``pattern`` is relative to the run's folder."""
     return [f"{RESULTS}/{model}/seed{seed}/{pattern}" for model, seed in runs]
+
+
+def trained_files(pattern):
+    """Return a file of each training: model, seed and fold."""
+    folders = [f"{model}/seed{seed}/{fold}" for model, seed in RUNS if seed for fold in FOLDS]
+    return [f"{RESULTS}/{folder}{pattern}" for folder in folders]
+
+
+def scenario_files(pattern, scenarios):
+    """Return a file of each model, seed and scenario; ``pattern`` has `{scenario}`."""
+    return [file for name in scenarios for file in run_files(f"scenarios/{pattern.format(scenario=name)}")]
+
+
+def scenario_inputs_of(scenario):
+    """Return the file of a scenario's inputs as networks take them: harmonised, where that is asked for."""
+    harmonised = scenario in SCENARIOS and SCENARIOS[scenario].harmonise != "none"
+    return f"{DATA}/scenarios/{scenario}/{'harmonised' if harmonised else 'coarse'}.nc"
 
 
 def take_over():

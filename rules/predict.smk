@@ -1,13 +1,20 @@
 """Predictions over the validation and test periods, by networks and by baselines."""
 
+# Lower limits of predictions, by predictand.
+LIMITS = {
+    name: {"minimum": entry.minimum, "dry_below": entry.dry_below} for name, entry in CONFIG.data.predictands.items()
+}
+
 
 rule predict_network:
     input:
         model=f"{RESULTS}/{{model}}/seed{{seed}}/model.keras",
         scalers=f"{RESULTS}/{{model}}/seed{{seed}}/scalers.nc",
-        validation=f"{DATA}/samples/validation/coarse.nc",
-        test=f"{DATA}/samples/test/coarse.nc",
-        fine=f"{DATA}/samples/train/fine.nc",
+        spec=f"{RESULTS}/{{model}}/seed{{seed}}/spec.json",
+        validation=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}validation/coarse.nc",
+        test=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}test/coarse.nc",
+        fine=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}train/fine.nc",
+        valid=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}valid.nc",
         static=STATIC,
     output:
         validation=f"{RESULTS}/{{model}}/seed{{seed}}/prediction-validation.nc",
@@ -25,6 +32,7 @@ rule predict_network:
         runtime=60,
     params:
         code=code("predict"),
+        limits=LIMITS,
     message:
         "Predicting with {wildcards.model}, seed {wildcards.seed}"
     script:
@@ -33,17 +41,17 @@ rule predict_network:
 
 rule predict_baseline:
     input:
-        fine=f"{DATA}/samples/train/fine.nc",
-        coarse=f"{DATA}/samples/train/coarse.nc",
-        validation=f"{DATA}/samples/validation/coarse.nc",
-        test=f"{DATA}/samples/test/coarse.nc",
+        fine=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}train/fine.nc",
+        coarse=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}train/coarse.nc",
+        validation=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}validation/coarse.nc",
+        test=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}test/coarse.nc",
     output:
-        validation=f"{RESULTS}/{{baseline}}/seed0/prediction-validation.nc",
-        test=f"{RESULTS}/{{baseline}}/seed0/prediction.nc",
+        validation=f"{RESULTS}/{{baseline}}/seed{{seed}}/prediction-validation.nc",
+        test=f"{RESULTS}/{{baseline}}/seed{{seed}}/prediction.nc",
     log:
-        f"{LOGS}/predict/{{baseline}}.log",
+        f"{LOGS}/predict/{{baseline}}-seed{{seed}}.log",
     benchmark:
-        f"{BENCHMARKS}/predict/{{baseline}}.tsv"
+        f"{BENCHMARKS}/predict/{{baseline}}-seed{{seed}}.tsv"
     conda:
         "../envs/verify.yaml"
     resources:
@@ -52,10 +60,40 @@ rule predict_baseline:
     params:
         code=code("baseline"),
         scale=CONFIG.data.scale,
+        context=CONFIG.data.context,
+        limits=LIMITS,
     message:
         "Fitting and applying the baseline {wildcards.baseline}"
     script:
         "../scripts/baseline.py"
+
+
+if FOLDED:
+
+    rule pool:
+        input:
+            validation=[f"{RESULTS}/{{model}}/seed{{seed}}/{fold}prediction-validation.nc" for fold in FOLDS],
+            test=[f"{RESULTS}/{{model}}/seed{{seed}}/{fold}prediction.nc" for fold in FOLDS],
+        output:
+            validation=f"{RESULTS}/{{model}}/seed{{seed}}/prediction-validation.nc",
+            test=f"{RESULTS}/{{model}}/seed{{seed}}/prediction.nc",
+        log:
+            f"{LOGS}/pool/{{model}}-seed{{seed}}.log",
+        benchmark:
+            f"{BENCHMARKS}/pool/{{model}}-seed{{seed}}.tsv"
+        wildcard_constraints:
+            seed=r"\d+",
+        conda:
+            "../envs/verify.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=30,
+        params:
+            code=code("pool"),
+        message:
+            "Joining the predictions of all folds of {wildcards.model}, seed {wildcards.seed}"
+        script:
+            "../scripts/pool.py"
 
 
 rule predict:

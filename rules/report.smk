@@ -12,12 +12,21 @@ STAGES = {
     "check": "check",
     "download": "regrid",
     "coarsen": "regrid",
+    "grids": "regrid",
     "remap": "regrid",
+    "static": "regrid",
     "split": "prepare",
     "scalers": "prepare",
     "fit": "train",
     "predict": "predict",
+    "pool": "predict",
+    "scenario_inputs": "predict",
+    "harmonise": "predict",
+    "outside_range": "predict",
+    "predict_scenario": "predict",
     "score": "verify",
+    "score_scenario": "verify",
+    "change": "verify",
     "summary": "verify",
     "figures": "report",
     "ranking": "report",
@@ -34,7 +43,8 @@ rule figures_network:
         prediction=f"{RESULTS}/{{model}}/seed{{seed}}/prediction.nc",
         scores=f"{RESULTS}/{{model}}/seed{{seed}}/scores.nc",
         references=run_files("scores.nc", TRAINED),
-        history=f"{RESULTS}/{{model}}/seed{{seed}}/history.csv",
+        # Of several folds, the first stands for all.
+        history=f"{RESULTS}/{{model}}/seed{{seed}}/{FOLDS[0]}history.csv",
     output:
         [f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in MAPS],
         f"{RESULTS}/{{model}}/seed{{seed}}/figures/training.png",
@@ -44,6 +54,7 @@ rule figures_network:
         f"{BENCHMARKS}/figures/{{model}}-seed{{seed}}.tsv"
     wildcard_constraints:
         model="|".join(CONFIG.models),
+        seed=r"\d+",
     conda:
         "../envs/verify.yaml"
     resources:
@@ -159,13 +170,16 @@ rule page:
         provenance=rules.provenance.output.record,
         template=TEMPLATES / "report.html.j2",
         style=[TEMPLATES / "report.css", TEMPLATES / "report.js"],
-        train=f"{DATA}/samples/train/fine.nc",
+        train=f"{DATA}/samples/{FOLDS[0]}train/fine.nc",
         validation=f"{DATA}/samples/validation/fine.nc",
         test=f"{DATA}/samples/test/fine.nc",
-        coarse=f"{DATA}/samples/train/coarse.nc",
-        figures=[file for name in MAPS for file in run_files(name)] + run_files("figures/training.png", TRAINED),
+        coarse=f"{DATA}/samples/{FOLDS[0]}train/coarse.nc",
+        figures=[file for name in MAPS for file in run_files(name)]
+        + run_files("figures/training.png", TRAINED)
+        + [file for s in CHANGING for name in PREDICTANDS for file in run_files(f"figures/change-{s}-{name}.png")],
         rankings=rules.ranking.output,
-        histories=run_files("history.csv", TRAINED),
+        histories=run_files(f"{FOLDS[0]}history.csv", TRAINED),
+        inputs=[f"{RESULTS}/verification/scenarios/{name}-inputs.csv" for name in SCENARIOS],
     output:
         report=f"{RESULTS}/report.html",
     log:
@@ -182,6 +196,7 @@ rule page:
         code=code("report"),
         config=GIVEN,
         root=lambda wildcards, output: str(Path(output.report).parent),
+        scenarios=list(SCENARIOS),
         command=f"snakemake --profile profiles/local --configfile {ORIGIN}",
     message:
         "Writing the report {output}"
@@ -194,11 +209,7 @@ rule crate:
         provenance=rules.provenance.output.record,
         files=[rules.page.output.report, rules.summary.output, rules.cost.output.table]
         + run_files("scores.csv")
-        + [
-            file
-            for name in ("model.keras", "scalers.nc", "spec.json", "history.csv")
-            for file in run_files(name, TRAINED)
-        ],
+        + [file for name in ("model.keras", "scalers.nc", "spec.json", "history.csv") for file in trained_files(name)],
     output:
         archive=f"{RESULTS}/archive.zip",
     log:
@@ -223,6 +234,7 @@ rule crate:
 
 rule report:
     input:
+        rules.scenarios.input,
         rules.inventory.output,
         rules.page.output,
     localrule: True

@@ -11,8 +11,12 @@ RANKS = (ASKED.get("tasks").value if ASKED else None) or CONFIG.execution.worker
 
 rule fit:
     input:
-        samples=expand(f"{DATA}/samples/{{split}}/{{grid}}.nc", split=["train", "validation"], grid=["fine", "coarse"]),
-        scalers=lambda wildcards: scalers_of(wildcards.model),
+        samples=lambda wildcards: [
+            f"{DATA}/samples/{fold_of(wildcards.seed)}{split}/{grid}.nc"
+            for split in ("train", "validation")
+            for grid in ("fine", "coarse")
+        ],
+        scalers=lambda wildcards: scalers_of(wildcards.model, fold_of(wildcards.seed)),
         static=STATIC,
     output:
         model=f"{RESULTS}/{{model}}/seed{{seed}}/model.keras",
@@ -48,7 +52,9 @@ rule fit:
         folder=lambda wildcards, output: str(Path(output.model).parent),
         logs=lambda wildcards: f"{LOGS}/fit/{wildcards.model}-seed{wildcards.seed}",
         data=lambda wildcards, input: str(Path(input.samples[0]).parents[1]),
+        seed=lambda wildcards: wildcards.seed.partition("/")[0],
         scale=CONFIG.data.scale,
+        context=CONFIG.data.context,
         static=f"--static={STATIC}" if STATIC else "",
         # Relative, so that nothing is out of date when a checkout moves together with its results.
         script=os.path.relpath(SCRIPTS / "launch.py"),
@@ -61,8 +67,8 @@ rule fit:
             printf '%s' {params.settings:q} >{output.spec:q}
             exec python {params.script:q} --launcher {resources.launcher:q} --ranks {resources.tasks} \
                 --threads {resources.cpus_per_task} --attempt {resources.attempt} --limit {resources.attempts} \
-                --folder {params.folder:q} --logs {params.logs:q} -- --settings {output.spec:q} --seed {wildcards.seed} \
-                --scale {params.scale} --data {params.data:q} --scalers {input.scalers:q} {params.static:q} \
+                --folder {params.folder:q} --logs {params.logs:q} -- --settings {output.spec:q} --seed {params.seed} \
+                --scale {params.scale} --context {params.context} --data {params.data:q} --scalers {input.scalers:q} {params.static:q} \
                 --threads {resources.cpus_per_task} --checkpoint-minutes {resources.checkpoint_minutes} $deterministic
         ) 2>&1 | tee -a {log:q}
         """
@@ -70,5 +76,5 @@ rule fit:
 
 rule train:
     input:
-        run_files("model.keras", [run for run in RUNS if run[1]]),
+        trained_files("model.keras"),
     localrule: True

@@ -15,6 +15,8 @@ rule score:
         f"{LOGS}/score/{{model}}-seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/score/{{model}}-seed{{seed}}.tsv"
+    wildcard_constraints:
+        seed=r"\d+",
     conda:
         "../envs/verify.yaml"
     resources:
@@ -32,6 +34,8 @@ rule score:
 rule summary:
     input:
         run_files("scores.csv"),
+        scenario_files("{scenario}-scores.csv", KNOWN),
+        scenario_files("{scenario}-change.csv", CHANGING),
     output:
         f"{RESULTS}/verification/summary.csv",
     log:
@@ -55,4 +59,5 @@ rule summary:
 rule verify:
     input:
         rules.summary.output,
+        rules.scenarios.input,
     localrule: True

@@ -6,27 +6,35 @@ import dask
 
 from dl4ds_core import io
 from dl4ds_core.baselines import fit_baseline
+from dl4ds_core.channels import field_names
 from dl4ds_core.identity import product_attributes
-from dl4ds_core.prediction import predict_lazily
+from dl4ds_core.masks import ever_valid
+from dl4ds_core.prediction import Limits, predict_lazily
 
 
 def main(
     name: str,
     scale: int,
+    context: int,
     train: Mapping[str, str],
     coarse: Mapping[str, str],
+    limits: Mapping[str, Mapping[str, float | None]],
     about: Mapping[str, str],
     predictions: Mapping[str, str],
 ) -> None:
-    """Write a prediction per split; ``train`` has the training period by grid."""
-    low, high = io.open_dataset(train["coarse"]), io.open_dataset(train["fine"])
-    names = [str(predictand) for predictand in high.data_vars]
-    fitted = {key: fit_baseline(name, low[key].load(), high[key].load(), scale) for key in names}
+    """Write a prediction per file of coarse fields; ``train`` has the training period by grid."""
+    low, high = io.open_dataset(train["coarse"]).load(), io.open_dataset(train["fine"])
+    names = field_names(high)
+    fitted = {key: fit_baseline(name, low, high[key].load(), scale, context) for key in names}
+    known = {key: ever_valid(high[key]).values for key in names}
+    bounds = {key: Limits(**given) for key, given in limits.items()}
     for split, target in predictions.items():
         prediction = predict_lazily(
-            lambda fields: {key: fitted[key](fields[key]).values for key in names},
+            lambda fields: {key: fitted[key](fields).values for key in names},
             io.open_dataset(coarse[split]),
             high,
+            known,
+            bounds,
         )
         with dask.config.set(scheduler="synchronous"):
             io.write(prediction, target, product_attributes(about, "predict"))
@@ -42,8 +50,10 @@ if "snakemake" in globals():
         job.log[0],
         name=job.wildcards.baseline,
         scale=job.params.scale,
+        context=job.params.context,
         train={"fine": job.input.fine, "coarse": job.input.coarse},
-        coarse={"validation": job.input.validation, "test": job.input.test},
+        coarse={name: job.input[name] for name, _ in job.output.items()},
+        limits=job.params.limits,
         about=about(job.config),
-        predictions={"validation": job.output.validation, "test": job.output.test},
+        predictions=dict(job.output.items()),
     )

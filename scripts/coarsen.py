@@ -1,33 +1,45 @@
-"""Cut one file of a predictand to the domain and coarsen it."""
+"""Bring one file of a predictand to the fine grid and, for implicit pairs, coarsen it."""
 
 import logging
 from collections.abc import Mapping
+from typing import Any, Literal
 
 from dl4ds_core import io
-from dl4ds_core.config.schema import Domain
+from dl4ds_core.grids import Grid
 from dl4ds_core.identity import product_attributes
-from dl4ds_core.regrid import coarsen_predictand, fine_field
+from dl4ds_core.regrid import coarse_predictand, fine_predictand, open_entry, units_of
 
 logger = logging.getLogger("dl4ds_core.coarsen")
+
+Missing = Literal["refuse", "mask"]
 
 
 def main(
     path: str,
     name: str,
-    variable: str,
-    units: str | None,
-    domain: Mapping[str, list[float]] | None,
+    entry: Mapping[str, Any],
     scale: int,
+    context: int,
+    missing: Missing,
+    weights: str,
+    grid: str,
+    like: str | None,
     about: Mapping[str, str],
     fine: str,
-    coarse: str,
+    coarse: str | None,
 ) -> None:
-    """Write the predictand ``name`` on the fine and on the coarse grid."""
-    limits = Domain.model_validate(domain) if domain else None
-    field = fine_field(path, variable, units, limits, scale).rename(name)
+    """Write the predictand ``name`` on the fine grid, and its means on the coarse grid where that is asked for.
+
+    ``grid`` names the file of the fine grid, ``like`` one whose units are taken, ``weights`` the folder of weights.
+    """
+    field = open_entry(path, entry, units_of(like)).rename(name)
+    where = f"{path}: {entry['variable']}"
+    target = Grid.of(io.open_dataset(grid))
     attributes = product_attributes(about, "regrid")
-    for dataset, target in zip(coarsen_predictand(field, scale, f"{path}: {variable}"), (fine, coarse), strict=True):
-        io.write(dataset, target, attributes)
+    io.write(fine_predictand(field, target, entry, weights, where, missing), fine, attributes)
+    if coarse:
+        means = coarse_predictand(field, target, entry, weights, where, scale=scale, context=context, missing=missing)
+        io.write(means, coarse, attributes)
     logger.info("%s: %d time steps", path, field.sizes["time"])
 
 
@@ -39,9 +51,12 @@ if "snakemake" in globals():
     run(
         main,
         job.log[0],
-        path=job.input[0],
+        path=job.input.source,
+        grid=job.input.grid,
+        like=job.input.get("like") or None,
+        weights=job.params.weights,
         fine=job.output.fine,
-        coarse=job.output.coarse,
+        coarse=job.output.get("coarse"),
         about=about(job.config),
         **job.params.arguments,
     )

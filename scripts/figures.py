@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import xarray as xr
 
-from dl4ds_core import figures
+from dl4ds_core import figures, io
 
-DECODER = xr.coders.CFDatetimeCoder()
 STEPS = 500  # of the record in memory at once
 
 
@@ -29,10 +27,10 @@ def main(
     models in ``references``.
     """
     target = Path(folder)
-    fields = [_opened(path, chunks={"time": STEPS}) for path in (truth, coarse, prediction)]
-    own, others = _opened(scores), [_opened(path) for path in references]
+    fields = [io.open_dataset(path).chunk({"time": STEPS}) for path in (truth, coarse, prediction)]
+    own, others = io.open_dataset(scores), [io.open_dataset(path) for path in references]
     for name in predictands:
-        true, low, predicted = (dataset[name] for dataset in fields)
+        true, low, predicted = fields[0][name], fields[1].get(name), fields[2][name]
         for kind, when in figures.choose_times(true, predicted).items():
             figures.save(figures.example_maps(true, low, predicted, when), target / f"maps-{kind}-{name}.png")
         limits = figures.score_limits(others or [own], name)
@@ -40,10 +38,6 @@ def main(
     if history:
         units = str(fields[0][predictands[0]].attrs.get("units", ""))
         figures.save(figures.training_curve(pd.read_csv(history), units=units), target / "training.png")
-
-
-def _opened(path: str, chunks: dict[str, int] | None = None) -> xr.Dataset:
-    return xr.open_dataset(path, decode_times=DECODER, chunks=chunks)
 
 
 if "snakemake" in globals():

@@ -9,7 +9,8 @@ import dask
 
 from dl4ds_core import io, scaling
 from dl4ds_core.identity import product_attributes
-from dl4ds_core.prediction import network_predictor, predict_lazily
+from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
+from dl4ds_core.retransformation import Interface
 
 
 def main(
@@ -18,24 +19,36 @@ def main(
     static: str | None,
     coarse: Mapping[str, str],
     fine: str,
+    valid: str,
+    limits: Mapping[str, Mapping[str, float | None]],
     about: Mapping[str, str],
     predictions: Mapping[str, str],
     threads: int,
 ) -> None:
-    """Write a prediction per split; of ``fine`` only the grid and the names of the predictands are used."""
+    """Write a prediction per file of coarse fields; of ``fine`` only the grid and the names of the predictands count.
+
+    Parameters
+    ----------
+    valid : str
+        File of the cells with truth in the training period; predictions elsewhere are missing.
+    limits : mapping
+        `minimum` and `dry_below` by predictand.
+    """
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    like = io.open_dataset(fine)
-    predictands = [str(name) for name in like.data_vars]
+    like, interface = io.open_dataset(fine), Interface.load(scalers)
+    predictor = network_predictor(
+        model, scaling.load(scalers), static, list(interface.predictands), list(interface.channels), interface.residuals
+    )
+    known = {str(name): field.values > 0 for name, field in io.open_dataset(valid).data_vars.items()}
+    bounds = {name: Limits(**given) for name, given in limits.items()}
     for split, target in predictions.items():
-        inputs = io.open_dataset(coarse[split])
-        channels = predictands + [str(name) for name in inputs.data_vars if name not in predictands]
-        predictor = network_predictor(model, scaling.load(scalers), static, predictands, channels)
+        prediction = predict_lazily(predictor, io.open_dataset(coarse[split]), like, known, bounds)
         # One chunk at a time: the network itself uses the threads, and memory stays bounded.
         with dask.config.set(scheduler="synchronous"):
-            io.write(predict_lazily(predictor, inputs, like), target, product_attributes(about, "predict"))
+            io.write(prediction, target, product_attributes(about, "predict"))
 
 
 if "snakemake" in globals():
@@ -49,9 +62,11 @@ if "snakemake" in globals():
         model=job.input.model,
         scalers=job.input.scalers,
         static=job.input.get("static") or None,
-        coarse={"validation": job.input.validation, "test": job.input.test},
+        coarse={name: job.input[name] for name, _ in job.output.items()},
         fine=job.input.fine,
+        valid=job.input.valid,
+        limits=job.params.limits,
         about=about(job.config),
-        predictions={"validation": job.output.validation, "test": job.output.test},
+        predictions=dict(job.output.items()),
         threads=job.threads,
     )

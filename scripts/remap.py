@@ -1,33 +1,38 @@
-"""Bring a static field to the fine grid."""
+"""Bring one file of an input to the coarse grid."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
+from typing import Any
 
 from dl4ds_core import io
-from dl4ds_core.config.schema import Regrid
-from dl4ds_core.errors import DataError
+from dl4ds_core.config.inputs import Regrid
 from dl4ds_core.grids import Grid
 from dl4ds_core.identity import product_attributes
-from dl4ds_core.regrid import on_grid, remap
+from dl4ds_core.regrid import on_grid, open_entry, to_grid, units_of
+
+logger = logging.getLogger("dl4ds_core.remap")
 
 
 def main(
-    paths: Sequence[str],
-    fine: str,
+    path: str,
     name: str,
-    variable: str,
-    units: str | None,
-    regrid: Mapping[str, str],
+    entry: Mapping[str, Any],
+    weights: str,
+    grid: str,
+    like: str | None,
     about: Mapping[str, str],
-    target: str,
+    output: str,
 ) -> None:
-    """Write the static field ``name`` on the grid of ``fine``, from the first file that has the variable."""
-    with io.open_dataset(fine) as dataset:
-        grid = Grid.of(dataset)
-    path = next((path for path in paths if variable in io.open_dataset(path).data_vars), None)
-    if path is None:
-        raise DataError(f"data.static.{name}: none of the files {', '.join(paths)} has the variable {variable!r}")
-    field = remap(path, variable, units, grid, Regrid.model_validate(regrid)).rename(name)
-    io.write(on_grid(field, grid), target, product_attributes(about, "regrid"))
+    """Write the input ``name`` on the coarse grid.
+
+    ``grid`` names the file of that grid, ``like`` one whose units are taken, ``weights`` the folder of weights.
+    """
+    where = f"{path}: {entry['variable']}"
+    field = open_entry(path, entry, units_of(like)).rename(name)
+    target = Grid.of(io.open_dataset(grid))
+    remapped = to_grid(field, target, Regrid.model_validate(entry["regrid"]), weights, where)
+    io.write(on_grid(remapped, target), output, product_attributes(about, "regrid"))
+    logger.info("%s: %d time steps", where, field.sizes["time"])
 
 
 if "snakemake" in globals():
@@ -38,9 +43,11 @@ if "snakemake" in globals():
     run(
         main,
         job.log[0],
-        paths=list(job.input.sources),
-        fine=job.input.fine,
-        target=job.output[0],
+        path=job.input.source,
+        grid=job.input.grid,
+        like=job.input.get("like") or None,
+        weights=job.params.weights,
+        output=job.output[0],
         about=about(job.config),
         **job.params.arguments,
     )

@@ -22,13 +22,15 @@ def main(
     figures: Sequence[str],
     rankings: Sequence[str],
     histories: Sequence[str],
+    inputs: Mapping[str, str],
     root: str,
     command: str,
     report: str,
 ) -> None:
     """Write `report.html`.
 
-    Figures and histories lie below `<root>/<model>/seed<k>/`; ``fine`` has a file per split.
+    Figures and histories lie below `<root>/<model>/seed<k>/`; ``fine`` has a file per split, ``inputs`` a table per
+    scenario.
     """
     settings = parse(config)
     trainings = by_run(settings, root, histories)
@@ -42,6 +44,7 @@ def main(
         figures=by_run(settings, root, figures),
         rankings=rankings,
         histories={run: pd.read_csv(files[0]) for run, files in trainings.items()},
+        inputs={name: pd.read_csv(path) for name, path in inputs.items()},
         command=command,
     )
 
@@ -62,6 +65,7 @@ if "snakemake" in globals():
         figures=list(job.input.figures),
         rankings=list(job.input.rankings),
         histories=list(job.input.histories),
+        inputs=dict(zip(job.params.scenarios, job.input.get("inputs", []), strict=True)),
         root=job.params.root,
         command=job.params.command,
         report=job.output.report,

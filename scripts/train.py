@@ -26,6 +26,7 @@ from dl4ds_core import io, jobs, scaling
 from dl4ds_core.config import ModelSettings, digest
 from dl4ds_core.identity import code_digest
 from dl4ds_core.pipeline import Samples, static_input
+from dl4ds_core.retransformation import Interface, training_residuals
 from dl4ds_core.training import ranklogs
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks, explain_lost_ranks
@@ -60,20 +61,23 @@ def train(
     settings: str,
     seed: int,
     scale: int,
+    context: int,
     data: str,
     scalers: str,
     static: str | None,
     folder: str,
     checkpoint_minutes: float,
 ) -> None:
-    """Train and write ``model.keras``, ``scalers.nc`` and ``history.csv`` to ``folder``."""
+    """Train and write ``model.keras``, ``scalers.nc`` (with the channels) and ``history.csv``."""
     keras.utils.set_random_seed(seed)
     chosen = ModelSettings.model_validate_json(Path(settings).read_text(encoding="utf-8"))
     fitted = scaling.load(scalers)
     files = {split: (f"{data}/{split}/coarse.nc", f"{data}/{split}/fine.nc") for split in ("train", "validation")}
     samples, validation = (Samples(*files[split], fitted) for split in ("train", "validation"))
     logger.info("%d ranks, %d training samples, %d to validate", ranks.size, len(samples), len(validation))
-    trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, ranks)
+    for fields in (samples, validation):
+        fields.require_shapes(scale, context)
+    trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, context, ranks)
     logger.info("%d weights", trainer.network.count_params())
     inputs = [*files["train"], *files["validation"], scalers]
     stamps = [_stamp(path) for path in inputs]
@@ -88,14 +92,18 @@ def train(
             checksum[:12],
         )
         # The checkpoint stays until the launcher sees that all ranks have ended well.
-        _write(Path(folder), trainer.network, progress, scalers)
+        smearing = chosen.training.retransformation == "smearing"
+        residuals = training_residuals(trainer.predict, samples, fitted) if smearing else {}
+        interface = Interface(samples.predictands, samples.channels, residuals, samples.attributes)
+        _write(Path(folder), trainer.network, progress, scalers, interface)
 
 
-def _write(folder: Path, network: keras.Model, progress: Progress, scalers: str) -> None:
+def _write(folder: Path, network: keras.Model, progress: Progress, scalers: str, interface: Interface) -> None:
     with io.atomic(folder / "history.csv") as temporary:
         pd.DataFrame(progress.history).to_csv(temporary, index=False)
     with io.atomic(folder / "scalers.nc") as temporary:
         temporary.write_bytes(Path(scalers).read_bytes())
+        interface.append(temporary)
     with io.atomic(folder / "model.keras") as temporary:
         network.save(temporary)
 
@@ -109,7 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("settings", "data", "scalers", "folder"):
         parser.add_argument(f"--{name}", required=True)
-    for name in ("seed", "scale", "threads"):
+    for name in ("seed", "scale", "context", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--static")
     parser.add_argument("--deterministic", action="store_true")

@@ -22,8 +22,9 @@ def main(
     about: Mapping[str, str],
     scores: str,
     rows: str,
+    scenario: str = "",
 ) -> None:
-    """Write maps of scores over the test period and the rows of both periods."""
+    """Write the rows of all periods, and maps of scores over the last: the test period, or that of a scenario."""
     extremes = json.loads(Path(statistics).read_text(encoding="utf-8"))
     ranges = {name: upper - lower for name, (lower, upper) in extremes.items()}
     tables = []
@@ -39,9 +40,9 @@ def main(
             samples=int(str(bootstrap["samples"])),
             confidence=float(str(bootstrap["confidence"])),
         )
-        tables.append(complete_rows(table, model=model, seed=seed, split=split))
-        if split == "test":
-            io.write(maps.assign_coords(grid.coordinates()), scores, product_attributes(about, "verify"))
+        tables.append(complete_rows(table, model=model, seed=seed, split=split, scenario=scenario))
+        if split != "validation":
+            io.write(maps, scores, product_attributes(about, "verify"))
     write_summary(pd.concat(tables, ignore_index=True), rows)
 
 
@@ -50,11 +51,14 @@ if "snakemake" in globals():
     from dl4ds_core.jobs import run
 
     job = globals()["snakemake"]
+    scenario = job.wildcards.get("scenario", "")
+    given = {"": "prediction"} if scenario else {"validation": "predicted_validation", "test": "predicted_test"}
     run(
         main,
         job.log[0],
-        predictions={"validation": job.input.predicted_validation, "test": job.input.predicted_test},
-        truths={"validation": job.input.validation, "test": job.input.test},
+        predictions={split: job.input[name] for split, name in given.items()},
+        truths={split: job.input["truth" if scenario else split] for split in given},
+        scenario=scenario,
         statistics=job.input.statistics,
         model=job.wildcards.model,
         seed=int(job.wildcards.seed),

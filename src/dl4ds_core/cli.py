@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.set_defaults(command=_status)
 
+    predict = commands.add_parser(
+        "predict",
+        help="apply a trained network to new files",
+        description="Write the prediction of a trained network for new files. Needs the configuration and the results "
+        "of the experiment, but neither training data nor truth. Every input of the network is named once. "
+        "Example: dl4ds predict my.yaml --model unet-pin tas=new/tas_2030.nc tas=new/tas_2031.nc --output fine.nc",
+    )
+    predict.add_argument("config", metavar="CONFIG", help="the configuration file of the experiment")
+    predict.add_argument("files", metavar="NAME=FILE", nargs="+", help="a file of an input; again for further files")
+    predict.add_argument("--model", required=True, help="name of the model in the configuration")
+    predict.add_argument("--seed", type=int, help="seed of the training (default: the first of the configuration)")
+    predict.add_argument("--output", required=True, metavar="FILE", help="the netCDF file to write")
+    predict.add_argument(
+        "--variable",
+        metavar="NAME=VARIABLE",
+        action="append",
+        default=[],
+        help="name of the variable of an input in the new files, where it is another than in the configuration",
+    )
+    predict.set_defaults(command=_predict)
+
     scores = commands.add_parser(
         "scores",
         help="print the scores of a finished experiment",
@@ -110,6 +132,29 @@ def _status(arguments: argparse.Namespace) -> None:
     from dl4ds_core.config import load
 
     print(status.describe(load(arguments.config)), end="")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from dl4ds_core.application import predict_files
+    from dl4ds_core.config import load
+
+    config = load(arguments.config)
+    files: dict[str, list[str]] = {}
+    for name, path in _pairs(arguments.files, "NAME=FILE"):
+        files.setdefault(name, []).append(path)
+    variables = dict(_pairs(arguments.variable, "--variable NAME=VARIABLE"))
+    seed = config.seeds[0] if arguments.seed is None else arguments.seed
+    predict_files(config, arguments.model, seed, files, arguments.output, variables)
+    print(arguments.output)
+
+
+def _pairs(texts: Sequence[str], form: str) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    wrong = next((text for text, (name, _, value) in zip(texts, pairs, strict=True) if not (name and value)), None)
+    if wrong is not None:
+        raise ConfigError(f"expected {form}, found {wrong!r}")
+    return [(name, value) for name, _, value in pairs]
 
 
 def _scores(arguments: argparse.Namespace) -> None:

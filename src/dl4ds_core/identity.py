@@ -6,7 +6,7 @@ import ast
 import hashlib
 import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -35,19 +35,18 @@ def code_digest(script: str | Path) -> str:
         A Python file.
     """
     seen: dict[str, str] = {}
-    tree = _tree(Path(script))
-    _follow(tree, "", seen)
-    content = [_canonical(tree)] + [seen[name] for name in sorted(seen)]
+    canonical, imported = _read(Path(script))
+    _follow(imported, "", seen)
+    content = [canonical] + [seen[name] for name in sorted(seen)]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
 
 
-def _follow(tree: ast.Module, module: str, seen: dict[str, str]) -> None:
-    for name in sorted(_imports(tree)):
+def _follow(names: Iterable[str], module: str, seen: dict[str, str]) -> None:
+    for name in names:
         path = _file_of(name)
         if path is None or name in seen or name == module or name.startswith(IGNORED):
             continue
-        imported = _tree(path)
-        seen[name] = _canonical(imported)
+        seen[name], imported = _read(path)
         _follow(imported, name, seen)
 
 
@@ -72,8 +71,10 @@ def _file_of(module: str) -> Path | None:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def _read(path: Path) -> tuple[str, list[str]]:
+    """Return what counts of a file, as text, and the modules that it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return _canonical(tree), sorted(_imports(tree))
 
 
 def _canonical(tree: ast.Module) -> str:

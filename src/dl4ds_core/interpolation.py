@@ -17,30 +17,33 @@ from dl4ds_core.grids import Grid
 KEYS = -0.5
 
 
-def interpolation_matrix(method: str, size: int, scale: int) -> np.ndarray:
+def interpolation_matrix(method: str, size: int, scale: int, context: int = 0) -> np.ndarray:
     """Return the weights of coarse cells in fine cells, along one axis.
 
     Each row sums to one. Beyond the outermost centres the field is continued linearly, so that a linear field is
-    reproduced up to the edge (`nearest` excepted, which repeats the outermost cell).
+    reproduced up to the edge (`nearest` excepted, which repeats the outermost cell). Cells of context take the place
+    of that continuation as far as they reach.
 
     Parameters
     ----------
     method : {"nearest", "bilinear", "bicubic"}
         `bicubic` is cubic convolution.
     size : int
-        Coarse cells along the axis; at least two.
+        Coarse cells along the axis, those of the context included; at least two.
     scale : int
         Fine cells per coarse cell.
+    context : int
+        Coarse cells at either end that have no fine cells.
 
     Returns
     -------
     numpy.ndarray
-        Shape (size * scale, size), float64.
+        Shape ((size - 2 * context) * scale, size), float64.
 
     Raises
     ------
     ValueError
-        For an unknown method or a size below two.
+        For an unknown method, a size below two, or a context that leaves no cell.
 
     References
     ----------
@@ -50,8 +53,10 @@ def interpolation_matrix(method: str, size: int, scale: int) -> np.ndarray:
         raise ValueError(f"expected one of {', '.join(_KERNELS)}, found {method!r}")
     if size < 2:
         raise ValueError(f"interpolation needs at least two coarse cells along each axis, found {size}")
+    if context < 0 or size <= 2 * context:
+        raise ValueError(f"a context of {context} cells at either end leaves none of {size} coarse cells")
     kernel, reach, ghosts = _KERNELS[method]
-    positions = (np.arange(size * scale) + 0.5) / scale - 0.5
+    positions = (np.arange(context * scale, (size - context) * scale) + 0.5) / scale - 0.5
     nodes = np.arange(-reach, size + reach)
     weights = kernel(positions[:, None] - nodes[None, :])
     return weights @ ghosts(size, reach)
@@ -94,28 +99,54 @@ _KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int, Callable[[int
 }
 
 
-def interpolate(coarse: xr.DataArray, fine: Grid, method: str, scale: int) -> xr.DataArray:
+def interpolate(coarse: xr.DataArray, fine: Grid, method: str, scale: int, context: int = 0) -> xr.DataArray:
     """Interpolate a coarse field to the fine grid.
 
     Parameters
     ----------
     coarse : xarray.DataArray
-        Shape (..., lat, lon) on the coarse grid, any unit.
+        Shape (..., Y, X) on the coarse grid and its context, any unit, nothing missing.
     fine : Grid
-        The fine grid, of ``scale`` times as many cells along each axis.
+        The fine grid, of ``scale`` times as many cells along each axis as the coarse grid without its context.
     method : {"nearest", "bilinear", "bicubic"}
         Interpolation method.
     scale : int
         Fine cells per coarse cell.
+    context : int
+        Coarse cells around the domain.
 
     Returns
     -------
     xarray.DataArray
-        Shape (..., lat, lon) on the fine grid, the unit of ``coarse``, float32.
+        Shape (..., Y, X) on the fine grid, the unit of ``coarse``, float32.
+
+    Raises
+    ------
+    ValueError
+        If the two grids don't belong together.
     """
-    rows = interpolation_matrix(method, coarse.sizes["lat"], scale)
-    columns = interpolation_matrix(method, coarse.sizes["lon"], scale)
-    values = np.einsum("ij,...jk,lk->...il", rows, coarse.values, columns, optimize=True).astype(np.float32)
-    coordinates = {name: value for name, value in coarse.coords.items() if not {"lat", "lon"} & set(value.dims)}
-    result = xr.DataArray(values, dims=coarse.dims, coords=coordinates, name=coarse.name, attrs=dict(coarse.attrs))
-    return result.assign_coords(lat=fine.lat, lon=fine.lon)
+    values = interpolated(coarse.values, method, scale, context)
+    if values.shape[-2:] != fine.shape:
+        raise ValueError(
+            f"expected a fine grid of {values.shape[-2]} x {values.shape[-1]} cells for a coarse one of "
+            f"{coarse.shape[-2]} x {coarse.shape[-1]} with a context of {context} at scale {scale}, found "
+            f"{fine.shape[0]} x {fine.shape[1]}"
+        )
+    horizontal = set(coarse.dims[-2:])
+    coordinates = {name: value for name, value in coarse.coords.items() if not horizontal & set(value.dims)}
+    dims = (*coarse.dims[:-2], *fine.dims)
+    result = xr.DataArray(values.astype(np.float32), coordinates, dims, coarse.name, dict(coarse.attrs))
+    return fine.placed(result)
+
+
+def interpolated(
+    values: np.ndarray,
+    method: str,
+    scale: int,
+    context: int = 0,
+    block: tuple[slice, slice] = (slice(None), slice(None)),
+) -> np.ndarray:
+    """Return values, shape (..., Y, X), interpolated to the fine grid or a block of its rows and columns, float64."""
+    matrices = (interpolation_matrix(method, size, scale, context) for size in values.shape[-2:])
+    rows, columns = (matrix[part] for matrix, part in zip(matrices, block, strict=True))
+    return np.einsum("ij,...jk,lk->...il", rows, values, columns, optimize=True)

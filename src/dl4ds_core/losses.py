@@ -38,8 +38,11 @@ def weighted_loss(terms: Mapping[str, float]) -> Callable[[Any, Any, Any], Any]:
     Returns
     -------
     callable
-        ``loss(truth, prediction, area)`` with fields of shape (batch, height, width, channels) in normalised units and
-        relative cell areas of shape (height, width, 1) whose mean is one; returns one value per sample, shape (batch,).
+        ``loss(truth, prediction, weights)`` with fields of shape (batch, height, width, channels) in normalised units
+        and weights that can be broadcast to it: relative cell areas whose mean is one, (height, width, 1), or these
+        times zeros where the truth is missing, (batch, height, width, channels). It returns the mean of weights times
+        loss for each sample, shape (batch,). Sums of these, divided by the sums of the samples' `mean_weight`, are
+        means over the valid area.
 
     Raises
     ------
@@ -50,9 +53,23 @@ def weighted_loss(terms: Mapping[str, float]) -> Callable[[Any, Any, Any], Any]:
     if unknown:
         raise ValueError(f"expected losses among {', '.join(POINTWISE)}, found {unknown[0]!r}")
 
-    def loss(truth: Any, prediction: Any, area: Any) -> Any:
-        error = prediction - truth
+    def loss(truth: Any, prediction: Any, weights: Any) -> Any:
+        error = error_where_valid(truth, prediction, weights)
         total = sum(weight * POINTWISE[name](error) for name, weight in terms.items())
-        return ops.mean(total * area, axis=(1, 2, 3))
+        return ops.mean(total * weights, axis=(1, 2, 3))
 
     return loss
+
+
+def error_where_valid(truth: Any, prediction: Any, weights: Any) -> Any:
+    """Return prediction minus truth; zero, whatever the truth is, where weights per sample are zero.
+
+    Multiplying by a weight of zero isn't enough: it leaves NaN where the truth is NaN or infinite.
+    """
+    error = prediction - truth
+    return error if len(weights.shape) < 4 else ops.where(weights > 0, error, 0.0)
+
+
+def mean_weight(weights: Any) -> Any:
+    """Return the mean weight of each sample, shape (batch,), of weights of shape (batch, height, width, channels)."""
+    return ops.mean(weights, axis=(1, 2, 3))

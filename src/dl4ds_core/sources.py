@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dl4ds_core.config import digest
-from dl4ds_core.config.schema import Source
+from dl4ds_core.config.inputs import Source
 from dl4ds_core.errors import DataError
 
 
@@ -43,11 +43,25 @@ def source_paths(name: str, source: Source) -> list[str]:
         return [str(local_copy(item.local) or download_target(name, item.url)) for item in source.downloads]
     paths: list[str] = []
     for pattern in source.paths:
-        found = [_packaged(pattern)] if pattern.startswith("package://") else _matching(pattern)
+        packaged = pattern.startswith("package://")
+        found = [_packaged(pattern)] if packaged else _matching(_below_data(pattern, name))
         if not found:
             raise DataError(f"sources.{name}.paths: no file matches {pattern!r} (looked from the folder {os.getcwd()})")
         paths += [path for path in found if path not in paths]
     return paths
+
+
+def _below_data(pattern: str, name: str) -> str:
+    """Return where `data://FILE` lies: below the folder that DL4DS_DATA names."""
+    if not pattern.startswith("data://"):
+        return pattern
+    folder = os.environ.get("DL4DS_DATA")
+    if not folder:
+        raise DataError(
+            f"sources.{name}.paths: {pattern!r} lies below the folder that the environment variable DL4DS_DATA names, "
+            "which is not set: export DL4DS_DATA=FOLDER"
+        )
+    return str(Path(folder) / pattern.removeprefix("data://"))
 
 
 def _matching(pattern: str) -> list[str]:

@@ -130,7 +130,7 @@ def test_check_prints_the_table_of_inputs(demo_file: Path, capsys: pytest.Captur
     assert cli.main(["check", str(REPOSITORY / "config" / "config.yaml")]) == 0
     out = capsys.readouterr().out
     assert "air_temperature" in out
-    assert "fine grid 36 x 48 cells, coarse grid 9 x 12 (scale 4)" in out
+    assert "fine grid: 36 x 48 latlon 1.25 x 1.875 deg; coarse grid: 9 x 12 latlon 5 x 7.5 deg (scale 4)" in out
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_check_prints_the_table_of_inputs(demo_file: Path, capsys: pytest.Captur
     [
         ({"trainign": {}}, "trainign: unknown key; did you mean 'training'?"),
         ({"sources": {"hadgem2": {"paths": ["none.nc"]}}}, "no file matches 'none.nc'"),
-        ({"split": LATER}, "split.test: no time step lies in this period"),
+        ({"split": LATER}, "split.test: no time step lies in it; the record goes from 1860-06-01 to 2099-06-01"),
     ],
     ids=["key", "file", "period"],
 )
@@ -167,7 +167,9 @@ def test_schema_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cli.main([*arguments, "--check"]) == 0
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["scores", "--help"], ["schema", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("check", "status", "predict", "scores", "schema"))]
+)
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -181,7 +183,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"dl4ds_core {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["check"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["train"], ["check"], ["predict", "my.yaml", "tas=a.nc"]], ids=str)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -289,19 +290,28 @@ def test_a_lease_that_was_deleted_is_no_matter(tmp_path: Path) -> None:
 def test_real_processes_take_turns(tmp_path: Path) -> None:
     """Each notes its beginning and its end; no two may overlap."""
     code = (
-        "import sys, time; from dl4ds_core.cluster import lease; lease.WAIT_SECONDS = 0.05\n"
+        "import sys; from dl4ds_core.cluster import lease; lease.WAIT_SECONDS = 0.05\n"
         "with lease.held(sys.argv[1], sys.argv[2]) as waited:\n"
-        "    print('begin', waited, flush=True); time.sleep(0.5); print('end', flush=True)\n"
+        "    print('begin', waited, flush=True); sys.stdin.readline(); print('end', flush=True)\n"
     )
-    first = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), "this"], stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "begin False\n"
-    second = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), "this"], capture_output=True, text=True, timeout=60
-    )
-    assert first.poll() == 0
-    assert second.stdout == "begin True\nend\n", second.stderr
-    first.communicate()
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, str(tmp_path), "this"]
+        return subprocess.Popen(
+            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    with ExitStack() as stack:
+        first = stack.enter_context(start())
+        stack.callback(first.kill)
+        assert first.stdout is not None
+        assert first.stdout.readline() == "begin False\n"
+        second = stack.enter_context(start())
+        stack.callback(second.kill)
+        assert second.stderr is not None
+        assert "is waited for" in second.stderr.readline()
+        assert first.communicate("\n", timeout=60)[0] == "end\n"
+        assert second.communicate("\n", timeout=60)[0] == "begin True\nend\n"
 
 
 class TestWork:

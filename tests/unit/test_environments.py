@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,60 @@ def test_conda_environments_of_all_stages_hold_all_dependencies() -> None:
 def test_conda_environments_without_training_have_no_tensorflow(stage: str) -> None:
     names = {entry.name for entry in pip_section(ROOT / "envs" / f"{stage}.yaml")}
     assert not names & {"tensorflow", "tensorflow-cpu", "keras", "horovod"}
+
+
+def stages_in_environments() -> list[tuple[str, str]]:
+    """Environment and script of each rule that has both."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    found = re.findall(
+        r"conda:\n\s+\"../envs/(\w+)\.yaml\"\n(?:(?!conda:).)*?script:\n\s+\"../scripts/(\w+)", text, re.S
+    )
+    return sorted({*found, ("train", "train"), ("train-gpu", "train"), ("train-gpu", "predict")})
+
+
+def loaded_at_once(path: Path, seen: set[Path]) -> Iterator[str]:
+    """Packages that are imported together with a file, by the file itself or by modules of the library."""
+    seen.add(path)
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "dl4ds_core":
+                yield parts[0]
+                continue
+            for number in range(len(parts)):
+                base = ROOT / "src" / Path(*parts[: number + 1])
+                for module in (base.with_suffix(".py"), base / "__init__.py"):
+                    if module.is_file() and module not in seen:
+                        yield from loaded_at_once(module, seen)
+
+
+@pytest.mark.parametrize(("environment", "script"), stages_in_environments(), ids=str)
+def test_conda_environments_hold_what_their_stages_import(environment: str, script: str) -> None:
+    names = set(loaded_at_once(ROOT / "scripts" / f"{script}.py", set())) - sys.stdlib_module_names
+    distributions = metadata.packages_distributions()
+    needed = {canonicalize_name(distributions[name][0]) for name in names - {"horovod"}}
+    path = ROOT / "envs" / f"{environment}.yaml"
+    there = {canonicalize_name(STANDS_FOR.get(entry.name, entry.name)) for entry in pip_section(path)}
+    assert needed
+    assert needed <= there
+
+
+@pytest.mark.parametrize(
+    ("environment", "packages"),
+    [("data", {"cfgrib", "pyproj"}), ("train", {"pyproj"}), ("train-gpu", {"pyproj"}), ("verify", {"pyproj", "xsdba"})],
+)
+def test_conda_environments_hold_what_their_stages_import_late(environment: str, packages: set[str]) -> None:
+    assert packages <= {entry.name for entry in pip_section(ROOT / "envs" / f"{environment}.yaml")}
+
+
+def test_the_engine_that_pip_has_not_comes_with_conda() -> None:
+    assert {"cdo", "xesmf"} <= set(conda_section(ROOT / "envs" / "data.yaml"))
 
 
 RECIPE = ROOT / "envs" / "container.def"

@@ -109,7 +109,7 @@ def test_one_cell_is_too_few():
 @pytest.mark.parametrize("scale", SCALES)
 def test_fields_along_both_axes(field_of, method, scale):
     fine = field_of(steps=3, rows=3 * scale, columns=4 * scale, calendar="360_day")
-    coarse = coarsen(fine, Grid.of(fine), scale)
+    coarse, _ = coarsen(fine, Grid.of(fine), scale)
     found = interpolate(coarse, Grid.of(fine), method, scale)
     rows, columns = interpolation_matrix(method, 3, scale), interpolation_matrix(method, 4, scale)
     for step in range(3):
@@ -120,6 +120,62 @@ def test_fields_along_both_axes(field_of, method, scale):
     assert found.attrs["units"] == "K"
     for axis in ("time", "lat", "lon"):
         np.testing.assert_array_equal(found[axis].values, fine[axis].values)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("context", [1, 3])
+@pytest.mark.parametrize("scale", [2, 5])
+def test_context_takes_the_place_of_what_lies_outside(method, context, scale):
+    """The rows of the inner cells: those of a longer axis without context."""
+    matrix = interpolation_matrix(method, 9, scale, context)
+    cells = context * scale
+    np.testing.assert_array_equal(matrix, interpolation_matrix(method, 9, scale)[cells:-cells])
+    # Bilinear needs one cell beyond, bicubic two: with those, any field is interpolated and none continued.
+    curved = np.exp(np.arange(9) / 3.0)
+    if method == "bilinear":
+        where = positions(9, scale)[cells:-cells]
+        np.testing.assert_allclose(matrix @ curved, np.interp(where, np.arange(9), curved), rtol=1e-13)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_bicubic_with_two_cells_of_context_is_cubic_convolution_up_to_the_edge(scale):
+    values = np.random.default_rng(3).normal(size=9)
+    where = positions(9, scale)[2 * scale : -2 * scale]
+    found = interpolation_matrix("bicubic", 9, scale, 2) @ values
+    np.testing.assert_allclose(found, [cubic_convolution(values, x) for x in where], atol=1e-13)
+
+
+@pytest.mark.parametrize("context", [-1, 2, 3])
+def test_a_context_that_leaves_no_cell_is_refused(context):
+    with pytest.raises(ValueError, match=f"a context of {context} cells at either end leaves none of 4"):
+        interpolation_matrix("bilinear", 4, 2, context)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_field_with_context(field_of, method):
+    """A plane is kept; with context the result is that of the larger field, cut out."""
+    larger, fine = field_of(steps=2, rows=16, columns=20), field_of(steps=1, rows=8, columns=12, south=42.0, west=-3.0)
+    coarse, _ = coarsen(larger, Grid.of(larger), 4)
+    found = interpolate(coarse, Grid.of(fine), method, 4, context=1)
+    expected = interpolate(coarse, Grid.of(larger), method, 4)
+    np.testing.assert_allclose(found.values, expected.values[:, 4:-4, 4:-4], rtol=1e-6)
+    for axis in ("lat", "lon"):
+        np.testing.assert_array_equal(found[axis].values, fine[axis].values)
+
+
+def test_grids_that_do_not_belong_together_are_refused(field_of):
+    coarse = field_of(steps=1, rows=4, columns=5)
+    with pytest.raises(
+        ValueError, match=r"expected a fine grid of 4 x 6 cells .* context of 1 at scale 2, found 8 x 12"
+    ):
+        interpolate(coarse, Grid.of(field_of()), "bilinear", 2, context=1)
+
+
+def test_dimensions_have_the_names_of_the_fine_grid(field_of):
+    fine = field_of(steps=2, rows=4, columns=6)
+    coarse = xr.DataArray(np.ones((2, 2, 3)), dims=("time", "south_north", "west_east"))
+    fine_grid = Grid.of(fine)
+    assert interpolate(coarse, fine_grid, "bilinear", 2).dims == ("time", *fine_grid.dims)
 
 
 def test_a_plane_in_latitude_and_longitude_is_kept(field_of):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dl4ds_core.losses import POINTWISE, weighted_loss
+from dl4ds_core.losses import POINTWISE, mean_weight, weighted_loss
 
 RANDOM = np.random.default_rng(1)
 TRUTH, PREDICTION = (RANDOM.normal(size=(3, 4, 5, 2)).astype(np.float32) for _ in range(2))
@@ -49,6 +49,44 @@ def test_a_perfect_prediction_costs_nothing(name):
 def test_huber_is_linear_beyond_one(error):
     found = weighted_loss({"huber": 1.0})(np.zeros((1, 2, 2, 1)), np.full((1, 2, 2, 1), error), np.ones((2, 2, 1)))
     np.testing.assert_allclose(np.asarray(found), [2.5])
+
+
+MASK = (np.random.default_rng(2).uniform(size=TRUTH.shape) < 0.6).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_sums_over_the_valid_area(name):
+    losses = np.asarray(weighted_loss({name: 1.0})(TRUTH, PREDICTION, AREA * MASK))
+    weights = np.asarray(mean_weight(AREA * MASK))
+    error = EXPECTED[name]((PREDICTION - TRUTH).astype(np.float64))
+    expected = np.average(error, weights=np.broadcast_to(AREA, error.shape) * MASK)
+    np.testing.assert_allclose(losses.sum() / weights.sum(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_a_complete_mask_is_none_at_all(name):
+    loss = weighted_loss({name: 1.0})
+    with_mask = np.asarray(loss(TRUTH, PREDICTION, AREA * np.ones_like(TRUTH)))
+    np.testing.assert_allclose(with_mask, np.asarray(loss(TRUTH, PREDICTION, AREA)), rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(mean_weight(AREA * np.ones_like(TRUTH))), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30, 0.0])
+def test_what_is_masked_has_no_influence(name, garbage):
+    import tensorflow as tf
+
+    loss = weighted_loss({name: 1.0})
+    results = []
+    for truth in (TRUTH, np.where(MASK > 0, TRUTH, np.float32(garbage))):
+        prediction = tf.Variable(PREDICTION)
+        with tf.GradientTape() as tape:
+            losses = loss(truth, prediction, AREA * MASK)
+        results.append((losses.numpy(), tape.gradient(losses, prediction).numpy()))
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert not results[1][1][MASK == 0].any()
+    assert results[1][1][MASK > 0].all()
 
 
 def test_an_unknown_loss_lists_those_there_are():

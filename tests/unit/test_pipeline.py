@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4ds_core import io
 from dl4ds_core.config.schema import Normalization
-from dl4ds_core.grids import Grid
+from dl4ds_core.errors import DataError, TrainingError
+from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.pipeline import Samples, batches, epoch_order, rank_parts, static_input
-from dl4ds_core.regrid import coarsen_predictand, on_grid
 from dl4ds_core.scaling import Scaler, fit_all
 
 SHARES = st.tuples(st.integers(1, 200), st.integers(1, 40), st.integers(1, 5))
@@ -20,8 +21,8 @@ SHARES = st.tuples(st.integers(1, 200), st.integers(1, 40), st.integers(1, 5))
 class Counting:
     """Stands for samples: returns the indices it was asked for."""
 
-    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return indices.copy(), -indices
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, None]:
+        return indices.copy(), -indices, None
 
 
 @given(st.integers(1, 500), st.integers(1, 2**31), st.integers(0, 100))
@@ -95,14 +96,20 @@ def test_weighted_sums_do_not_depend_on_the_number_of_ranks(ranks):
 def files(tmp_path, field_of):
     """Two predictands on both grids, a predictor on the coarse one, and the scalers."""
     tas, pr = field_of(steps=9), field_of(steps=9, name="pr", seed=2)
-    (fine, coarse), (more_fine, more_coarse) = (coarsen_predictand(field, 4, "x") for field in (tas, pr))
-    fine, coarse = fine.assign(pr=more_fine["pr"]), coarse.assign(pr=more_coarse["pr"])
-    coarse = coarse.assign(z=(coarse["tas"] * 2).assign_attrs(units="m"))[["z", "pr", "tas"]]
-    for name, dataset in (("fine", fine), ("coarse", coarse)):
-        io.write(dataset, tmp_path / f"{name}.nc", {})
-    scalers = fit_all(fine, coarse, None, {"tas": Normalization(), "pr": Normalization(per="cell")})
+    return written(tmp_path, xr.Dataset({"tas": tas, "pr": pr}))
+
+
+def written(folder, fine, change=lambda coarse: coarse):
+    """Files of fine and coarse fields, and the scalers of the complete ones."""
+    grid = Grid.of(fine)
+    coarse = xr.Dataset({name: coarsen(fine[name], grid, 4, 0.1)[0] for name in reversed(list(fine.data_vars))})
+    coarse = change(coarse.assign(z=(coarse["tas"] * 2).assign_attrs(units="m"))[["z", *coarse.data_vars]])
+    for name, dataset in (("fine", grid.placed(fine)), ("coarse", coarse)):
+        io.write(dataset, folder / f"{name}.nc", {})
+    how = {"tas": Normalization(), "pr": Normalization(per="cell"), "z": Normalization()}
+    scalers = fit_all(fine, coarse.where(np.isfinite(coarse)), None, how)
     scalers["coarse.z"] = Scaler(np.array(500.0), np.array(10.0))
-    return tmp_path / "coarse.nc", tmp_path / "fine.nc", scalers
+    return folder / "coarse.nc", folder / "fine.nc", scalers
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**9], ids=["read on demand", "in memory"])
@@ -111,6 +118,8 @@ class TestSamples:
         samples = Samples(*files, cache_bytes=cache_bytes)
         assert len(samples) == 9
         assert samples.coarse_shape == (2, 3)
+        assert samples.fine_shape == (8, 12)
+        assert samples.base == [0, 1]
         assert samples.predictands == ["tas", "pr"]
         # The predictands come first, in the order of the outputs, whatever their order in the file.
         assert samples.channels == ["tas", "pr", "z"]
@@ -131,15 +140,115 @@ class TestSamples:
                     np.testing.assert_allclose(values[..., channel], expected, atol=1e-6)
 
     def test_grid_and_physical_units_are_at_hand(self, files, cache_bytes, field_of):
-        fine = Samples(*files, cache_bytes=cache_bytes).fine
-        np.testing.assert_array_equal(Grid.of(fine).lat_bounds, Grid.of(field_of()).lat_bounds)
+        samples = Samples(*files, cache_bytes=cache_bytes)
+        samples.require_shapes(4, 0)
+        with pytest.raises(TrainingError, match=r"fine.nc: expected 4 x 6 cells, .*data.scale: 2.* found 8 x 12"):
+            samples.require_shapes(2, 0)
+        fine = samples.fine
+        assert Grid.of(fine).same(Grid.of(field_of()))
         assert fine["tas"].attrs["units"] == "K"
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 10**9], ids=["read on demand", "in memory"])
+class TestMissingCells:
+    @pytest.fixture
+    def holes(self, tmp_path, field_of):
+        """A cell of tas is always missing, others of pr in step 4, and all coarse fields in places."""
+        tas, pr = field_of(steps=9), field_of(steps=9, name="pr", seed=2)
+        tas[:, 2, 3] = np.nan
+        pr[4, :4, :4] = np.nan
+
+        def change(coarse):
+            coarse["z"][2, 0, 0] = np.nan
+            return coarse
+
+        return tas, pr, written(tmp_path, xr.Dataset({"tas": tas, "pr": pr}), change)
+
+    def test_a_mask_and_zeros(self, holes, cache_bytes):
+        tas, pr, files = holes
+        coarse, fine, mask = Samples(*files, cache_bytes=cache_bytes).take(np.array([4, 1]))
+        assert mask is not None
+        assert mask.dtype == np.float32
+        for channel, field in enumerate((tas, pr)):
+            valid = np.isfinite(field.values[[4, 1]])
+            np.testing.assert_array_equal(mask[..., channel], valid.astype(np.float32))
+            assert not fine[..., channel][~valid].any()
+        assert np.isfinite(fine).all()
+        assert np.isfinite(coarse).all()
+
+    def test_coarse_fields_are_filled_from_the_nearest_cell(self, holes, cache_bytes):
+        _, _, files = holes
+        coarse, _, _ = Samples(*files, cache_bytes=cache_bytes).take(np.arange(9))
+        assert coarse[2, 0, 0, 2] in (coarse[2, 0, 1, 2], coarse[2, 1, 0, 2])
+        assert coarse[4, 0, 0, 1] != 0  # pr: none of the sixteen cells has a value
+
+    def test_a_batch_has_the_masks_of_its_samples(self, holes, cache_bytes):
+        _, _, files = holes
+        samples = Samples(*files, cache_bytes=cache_bytes)
+        made = list(batches(samples, np.arange(9), 4, 1, 2))
+        assert [batch.mask.shape for batch in made] == [(2, 8, 12, 2)] * 3
+        np.testing.assert_array_equal(made[0].mask[1], samples.take(np.array([3]))[2][0])
+
+    def test_without_missing_cells_there_is_no_mask(self, files, cache_bytes):
+        assert Samples(*files, cache_bytes=cache_bytes).take(np.array([1, 2]))[2] is None
+
+
+@pytest.mark.parametrize(("grid", "variable"), [("coarse", "z"), ("fine", "pr")])
+def test_infinite_values_are_named(tmp_path, field_of, grid, variable):
+    fine = xr.Dataset({"tas": field_of(steps=9), "pr": field_of(steps=9, name="pr", seed=2)})
+    coarse_path, fine_path, scalers = written(tmp_path, fine)
+    path = {"coarse": coarse_path, "fine": fine_path}[grid]
+    with xr.open_dataset(path) as dataset:
+        broken = dataset.load()
+    broken[variable][3, 1, 1] = np.inf
+    path.unlink()
+    broken.to_netcdf(path)
+    with pytest.raises(TrainingError, match=rf"{grid}\.nc: '{variable}' has 1 infinite value"):
+        Samples(coarse_path, fine_path, scalers)
+
+
+def test_a_step_without_any_input_is_named(tmp_path, field_of):
+    def change(coarse):
+        coarse["z"][5] = np.nan
+        return coarse
+
+    files = written(tmp_path, xr.Dataset({"tas": field_of(steps=9), "pr": field_of(steps=9, name="pr")}), change)
+    with pytest.raises(DataError, match=r"coarse\.nc: 'z' is missing everywhere in 1 of 9 time steps"):
+        Samples(*files)
+
+
+def test_without_coarse_predictands_there_is_no_base(tmp_path, field_of):
+    fine = xr.Dataset({"tas": field_of(steps=9), "pr": field_of(steps=9, name="pr", seed=2)})
+    for names, channels in ((["z"], ["z"]), (["z", "pr"], ["pr", "z"])):
+        samples = Samples(*written(tmp_path, fine, lambda coarse, names=names: coarse[names]))
+        assert samples.channels == channels
+        assert samples.base is None
+        coarse, truth, _ = samples.take(np.array([3]))
+        assert coarse.shape == (1, 2, 3, len(names))
+        assert truth.shape == (1, 8, 12, 2)
+
+
+def test_context_is_in_the_coarse_field_only(tmp_path, field_of):
+    larger = xr.Dataset({"tas": field_of(steps=9, rows=16, columns=20), "pr": field_of(9, 16, 20, name="pr")})
+    coarse_path, fine_path, scalers = written(tmp_path, larger)
+    fine_path.unlink()
+    inner = larger.isel(lat=slice(4, -4), lon=slice(4, -4))
+    io.write(Grid.of(inner).placed(inner), fine_path, {})
+    scalers["fine.pr"] = scalers["fine.tas"]
+    samples = Samples(coarse_path, fine_path, scalers)
+    assert samples.coarse_shape == (4, 5)
+    samples.require_shapes(4, 1)
+    with pytest.raises(TrainingError, match=r"expected 16 x 20 cells, .* data.context: 0, found 8 x 12"):
+        samples.require_shapes(4, 0)
 
 
 def test_static_input(tmp_path, field_of):
     elevation, land = (field_of(steps=None, name=name, units="m", seed=seed) for name, seed in (("z", 1), ("land", 2)))
-    dataset = on_grid(elevation, Grid.of(elevation)).assign(land=on_grid(land, Grid.of(land))["land"])
-    io.write(dataset, tmp_path / "static.nc", {})
+    holes = elevation.copy()
+    holes[0, 0] = np.nan
+    elevation[0, 0] = elevation[0, 1] = elevation[1, 0]
+    holes[0, 1] = elevation[0, 1]
+    io.write(Grid.of(elevation).placed(xr.Dataset({"z": holes, "land": land})), tmp_path / "static.nc", {})
     scalers = {"static.z": Scaler(np.array(280.0), np.array(5.0)), "static.land": Scaler(np.array(0.0), np.array(2.0))}
     found = static_input(tmp_path / "static.nc", scalers)
     assert found is not None

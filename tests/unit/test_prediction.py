@@ -15,11 +15,10 @@ import xarray as xr
 from dl4ds_core import io, prediction
 from dl4ds_core.baselines import fit_baseline
 from dl4ds_core.config.schema import Model, Normalization
-from dl4ds_core.grids import Grid
+from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.interpolation import interpolation_matrix
 from dl4ds_core.models.networks import build_network
-from dl4ds_core.prediction import network_predictor, predict_lazily
-from dl4ds_core.regrid import coarsen_predictand
+from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
 from dl4ds_core.scaling import Scaler, fit_all
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
@@ -29,12 +28,20 @@ SCALE = 4
 @pytest.fixture(params=["standard", "360_day"])
 def pair(request, field_of) -> tuple[xr.Dataset, xr.Dataset]:
     """Fine and coarse fields of 23 days."""
-    return coarsen_predictand(field_of(steps=23, calendar=request.param), SCALE, "x")
+    return on_both_grids(field_of(steps=23, calendar=request.param))
 
 
-def saved_network(folder, *, randomise: bool = True, static: int = 0, channels: int = 1, outputs: int = 1):
+def on_both_grids(field: xr.DataArray) -> tuple[xr.Dataset, xr.Dataset]:
+    grid = Grid.of(field)
+    return grid.placed(field.to_dataset()), coarsen(field, grid, SCALE)[0].to_dataset()
+
+
+def saved_network(folder, *, randomise: bool = True, shape=(2, 3), channels: int = 1, outputs: int = 1, **sizes):
     settings = Model(backbone="resnet", upsampling="spc", filters=8, blocks=1)
-    model = build_network(settings, coarse_shape=(2, 3), scale=SCALE, channels=channels, outputs=outputs, static=static)
+    base = sizes.pop("base", range(outputs))
+    model = build_network(
+        settings, coarse_shape=shape, scale=SCALE, channels=channels, outputs=outputs, base=base, **sizes
+    )
     random = np.random.default_rng(5)
     for weight in model.weights if randomise else []:
         weight.assign(0.2 * random.normal(size=weight.shape).astype("float32"))
@@ -56,10 +63,10 @@ def test_chunked_equals_whole(pair, tmp_path, monkeypatch, chunk):
 
 def test_a_baseline_chunk_by_chunk_is_bitwise_the_whole(pair, monkeypatch):
     fine, coarse = pair
-    baseline = fit_baseline("bilinear-corrected", coarse["tas"], fine["tas"], SCALE)
+    baseline = fit_baseline("bilinear-corrected", coarse, fine["tas"], SCALE)
     monkeypatch.setattr(prediction, "CHUNK", 4)
-    found = predict_lazily(lambda part: {"tas": baseline(part["tas"]).values}, coarse, fine)
-    np.testing.assert_array_equal(found["tas"].values, baseline(coarse["tas"]).values)
+    found = predict_lazily(lambda part: {"tas": baseline(part).values}, coarse, fine)
+    np.testing.assert_array_equal(found["tas"].values, baseline(coarse).values)
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
@@ -77,7 +84,7 @@ def test_written_lazily_equals_computed_at_once(pair, tmp_path, monkeypatch, sch
         np.testing.assert_array_equal(found["tas"].values, eager["tas"].values)
         for axis in ("time", "lat", "lon"):
             np.testing.assert_array_equal(found[axis].values, fine[axis].values)
-        np.testing.assert_array_equal(Grid.of(found).lat_bounds, Grid.of(fine).lat_bounds)
+        assert Grid.of(found).digest == Grid.of(fine).digest
         assert found["tas"].attrs == fine["tas"].attrs
 
 
@@ -128,11 +135,9 @@ def test_outputs_are_named_and_scaled_in_order(pair, tmp_path):
 
 
 def test_static_fields_are_scaled_and_used(pair, tmp_path, field_of):
-    from dl4ds_core.regrid import on_grid
-
     fine, coarse = pair
     elevation = field_of(steps=None, name="z", units="m")
-    io.write(on_grid(elevation, Grid.of(elevation)), tmp_path / "static.nc", {})
+    io.write(Grid.of(elevation).placed(elevation.to_dataset()), tmp_path / "static.nc", {})
     scalers = fit_all(fine, coarse, None, {"tas": Normalization()})
     scalers["static.z"] = Scaler(np.array(280.0), np.array(5.0))
     path = saved_network(tmp_path, static=1)
@@ -144,3 +149,110 @@ def test_static_fields_are_scaled_and_used(pair, tmp_path, field_of):
     ]
     expected = scalers["fine.tas"].invert(np.asarray(network(inputs))[..., 0])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_missing_inputs_are_filled_from_the_nearest_cell(pair, tmp_path):
+    fine, coarse = pair
+    scalers = fit_all(fine, coarse, None, {"tas": Normalization()})
+    predictor = network_predictor(saved_network(tmp_path), scalers, None, ["tas"], ["tas"])
+    holes, one, other = (coarse.copy(deep=True) for _ in range(3))
+    holes["tas"][:, 0, 0] = np.nan
+    one["tas"][:, 0, 0] = coarse["tas"][:, 0, 1]
+    other["tas"][:, 0, 0] = coarse["tas"][:, 1, 0]
+    found, *choices = (predictor(inputs)["tas"] for inputs in (holes, one, other))
+    assert any(np.array_equal(found, choice) for choice in choices)
+
+
+def test_context_and_no_coarse_predictand(field_of, tmp_path):
+    """Predictors on a larger grid than what is predicted."""
+    larger = field_of(steps=5, rows=16, columns=20, name="z")
+    fine, (_, coarse) = field_of(steps=5, south=42.0, west=-3.0).to_dataset(), on_both_grids(larger)
+    scalers = {"coarse.z": Scaler(np.array(280.0), np.array(5.0)), "fine.tas": Scaler(np.array(10.0), np.array(2.0))}
+    path = saved_network(tmp_path, shape=(4, 5), context=1, base=None)
+    found = predict_lazily(network_predictor(path, scalers, None, ["tas"], ["z"]), coarse, fine)
+    network = keras.saving.load_model(path, compile=False)
+    inputs = ((coarse["z"].values - 280.0) / 5.0).astype(np.float32)[..., None]
+    expected = 10.0 + 2.0 * np.asarray(network([inputs]))[..., 0]
+    np.testing.assert_allclose(found["tas"].values, expected, rtol=1e-5)
+    np.testing.assert_array_equal(found["lat"].values, fine["lat"].values)
+
+
+class TestWhatPredictionsMayBe:
+    VALUES = np.array([-1.0, -0.01, 0.0, 0.05, 0.1, 3.0], np.float32)
+
+    @pytest.mark.parametrize(
+        ("limits", "expected"),
+        [
+            (Limits(), VALUES),
+            (Limits(minimum=0.0), [0, 0, 0, 0.05, 0.1, 3]),
+            (Limits(dry_below=0.1), [0, 0, 0, 0, 0.1, 3]),
+            (Limits(minimum=0.0, dry_below=0.1), [0, 0, 0, 0, 0.1, 3]),
+            (Limits(minimum=0.05), [0.05, 0.05, 0.05, 0.05, 0.1, 3]),
+        ],
+    )
+    def test_limits(self, limits, expected):
+        found = limits.apply(self.VALUES)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.asarray(expected, np.float32))
+
+    def test_missing_stays_missing(self):
+        found = Limits(0.0, 0.1).apply(np.array([np.nan, 0.01], np.float32))
+        np.testing.assert_array_equal(found, [np.nan, 0.0])
+
+    def test_of_what_is_written(self, pair, tmp_path):
+        fine, coarse = (dataset.assign(pr=dataset["tas"] - 280) for dataset in pair)
+        valid = {"pr": np.random.default_rng(1).uniform(size=fine["pr"].shape[1:]) < 0.5}
+
+        def predictor(part: xr.Dataset) -> dict[str, np.ndarray]:
+            return {name: np.repeat(np.repeat(part[name].values, 4, 1), 4, 2) for name in ("tas", "pr")}
+
+        lazy = predict_lazily(predictor, coarse, fine, valid, {"pr": Limits(minimum=0.0, dry_below=0.5)})
+        io.write(lazy, tmp_path / "a.nc", {})
+        with io.open_dataset(tmp_path / "a.nc") as found:
+            np.testing.assert_array_equal(found["tas"].values, predictor(coarse)["tas"].astype(np.float32))
+            pr = predictor(coarse)["pr"].astype(np.float32)
+            expected = np.where(valid["pr"], np.where(pr < 0.5, 0.0, pr), np.nan)
+            np.testing.assert_array_equal(found["pr"].values, expected)
+
+
+def test_a_chunk_is_forgotten_when_it_is_done(pair, tmp_path, monkeypatch):
+    """The inputs of a chunk must not stay in memory until the last one is written."""
+    import gc
+    import weakref
+
+    fine, coarse = pair
+    io.write(coarse, tmp_path / "coarse.nc", {})
+    seen: list[weakref.ref] = []
+    alive: list[int] = []
+
+    def predictor(part: xr.Dataset) -> dict[str, np.ndarray]:
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in seen))
+        values = part["tas"].values
+        seen.append(weakref.ref(values))
+        return {"tas": np.repeat(np.repeat(values, 4, 1), 4, 2).astype(np.float32)}
+
+    monkeypatch.setattr(prediction, "CHUNK", 2)
+    with dask.config.set(scheduler="synchronous"):
+        io.write(predict_lazily(predictor, io.open_dataset(tmp_path / "coarse.nc"), fine), tmp_path / "a.nc", {})
+    assert len(alive) == 12
+    assert max(alive) <= 2
+
+
+@pytest.mark.parametrize("transform", ["log1p", "cube-root"])
+def test_the_smearing_estimate_is_used_where_there_are_errors(pair, tmp_path, transform):
+    _, coarse = pair
+    scalers = {
+        "coarse.tas": Scaler(np.array(280.0), np.array(5.0)),
+        "fine.tas": Scaler(np.array(1.0), np.array(0.5), transform),
+    }
+    path = saved_network(tmp_path)
+    errors = np.array([-0.4, 0.1, 0.5])
+    plain, found = (
+        network_predictor(path, scalers, None, ["tas"], ["tas"], residuals)(coarse)["tas"]
+        for residuals in (None, {"tas": errors})
+    )
+    back = {"log1p": np.expm1, "cube-root": lambda x: x**3}[transform]
+    forth = {"log1p": np.log1p, "cube-root": np.cbrt}[transform]
+    transformed = forth(plain.astype(np.float64))[..., None] + 0.5 * errors
+    np.testing.assert_allclose(found, back(transformed).mean(axis=-1), rtol=1e-4, atol=1e-5)

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from grid_kinds import KINDS, field_on
 
 from dl4ds_core import figures, provenance
 from dl4ds_core.config import Config, parse
 from dl4ds_core.errors import DataError
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
+from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import typical_seeds
-from dl4ds_core.report.tables import cost_table
+from dl4ds_core.report.tables import cost_table, data_tables, score_table
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
 from dl4ds_core.report.words import summary_in_words
 from dl4ds_core.verification import complete_rows
@@ -168,17 +170,16 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
                     "calendar": "noleap",
                 }
             ],
-            "variables": {"t2m": {"long_name": "2 metre temperature", "units": "degC"}},
+            "variables": {"t2m": {"long_name": "2 metre temperature", "units": "degC", "cells": 1400}},
             "grids": [
                 {
                     "name": "fine",
-                    "lat": 32,
-                    "lon": 48,
+                    "shape": [32, 48],
+                    "description": "32 x 48 latlon 0.25 x 0.25 deg",
                     "south": -10.0,
                     "north": 50,
                     "west": 1,
                     "east": 2,
-                    "spacing": [0.25, None],
                 }
             ],
         },
@@ -189,7 +190,8 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
     for expected in (
         "A trial",
         "2 metre temperature: of 2 networks, net has the lowest RMSE on the validation period (0.320 K).",
-        "32 × 48",
+        "32 × 48; predicted: 1400",
+        "latlon 0.25 × 0.25 deg",
         "366",
         "Somebody (2020)",
         "CC-BY 4.0",
@@ -348,17 +350,17 @@ def test_typical_seed_is_that_of_the_median() -> None:
     assert typical_seeds(table, "t2m", ["net", "unknown"]) == {"net": 3}
 
 
-def test_samples_are_described_from_their_headers(tmp_path: Path) -> None:
+def test_samples_are_described_from_their_files(tmp_path: Path) -> None:
     time = [cftime.Datetime360Day(2040 + year, 2, 30) for year in range(5)]
+    values = np.zeros((5, 8, 12))
+    values[:, :2] = np.nan
+    values[3, 1, 5] = 1.0  # once only
     fine = xr.Dataset(
         {
-            "tas": (
-                ("time", "lat", "lon"),
-                np.zeros((5, 8, 4)),
-                {"units": "K", "standard_name": "air_temperature"},
-            )
+            "tas": (("time", "lat", "lon"), values, {"units": "K", "standard_name": "air_temperature"}),
+            "pr": (("time", "lat", "lon"), np.zeros((5, 8, 12)), {"units": "mm"}),
         },
-        coords={"time": time, "lat": np.arange(8.0), "lon": 225 + 2 * np.arange(4.0)},
+        coords={"time": time, "lat": np.arange(8.0), "lon": 160 + 2.5 * np.arange(12.0)},
     )
     fine.to_netcdf(tmp_path / "fine.nc")
     fine.coarsen(lat=4, lon=4).mean().to_netcdf(tmp_path / "coarse.nc")
@@ -366,14 +368,88 @@ def test_samples_are_described_from_their_headers(tmp_path: Path) -> None:
     assert described["splits"] == [
         {"name": "test", "steps": 5, "first": "2040-02-30", "last": "2044-02-30", "calendar": "360_day"}
     ]
-    assert described["variables"] == {"tas": {"long_name": "air temperature", "units": "K"}}
-    assert [(grid["name"], grid["lat"], grid["lon"], grid["spacing"]) for grid in described["grids"]] == [
-        ("fine", 8, 4, [1.0, 2.0]),
-        ("coarse", 2, 1, [4.0, None]),
-    ]
+    assert described["variables"] == {
+        "tas": {"long_name": "air temperature", "units": "K", "cells": 73},
+        "pr": {"long_name": "", "units": "mm", "cells": 96},
+    }
+    limits = {"south": 0.0, "north": 7.0, "west": 160.0, "east": -172.5}
+    assert described["grids"][0] == {
+        "name": "fine",
+        "shape": [8, 12],
+        "description": "8 x 12 latlon 1 x 2.5 deg",
+        **limits,
+    }
+    assert (described["grids"][1]["name"], described["grids"][1]["shape"]) == ("coarse", [2, 3])
     (tmp_path / "bad.nc").write_bytes(b"no netCDF")
     with pytest.raises(DataError, match="expected a netCDF file of samples"):
         describe_samples({"test": tmp_path / "bad.nc"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_on_any_grid(kind: str, tmp_path: Path) -> None:
+    truth = field_on(kind, steps=3)
+    truth.to_dataset().to_netcdf(tmp_path / "fine.nc")
+    described = describe_samples({"train": tmp_path / "fine.nc", "test": tmp_path / "fine.nc"})
+    grid = described["grids"][0]
+    assert grid["description"].startswith(f"{truth.shape[1]} x {truth.shape[2]} {kind}")
+    assert grid["north"] == pytest.approx(float(truth["lat"].max()), abs=1e-6)
+    assert described["variables"]["tas"]["cells"] == truth[0].size
+    assert [split["name"] for split in described["splits"]] == ["train", "test"]
+
+
+def test_predicted_cells_of_several_predictands() -> None:
+    both = {name: {"source": "src", "variable": name} for name in ("tas", "pr")}
+    grid = {"name": "fine", "shape": [4, 5], "description": "4 x 5 projected 5 x 5 km"}
+    grid |= {"south": 1.0, "north": 2.0, "west": 3.0, "east": 4.0}
+
+    def cells(tas: int, pr: int) -> str:
+        samples = {"variables": {"tas": {"cells": tas}, "pr": {"cells": pr}}, "grids": [grid]}
+        return str(data_tables(config(data={"predictands": both, "scale": 4}), samples)["grids"][0]["cells"])
+
+    assert cells(20, 20) == "4 × 5"
+    assert cells(12, 12) == "4 × 5; predicted: 12"
+    assert cells(12, 20) == "4 × 5; predicted: 12 (tas), 20 (pr)"
+
+
+def test_inputs_of_every_origin_are_listed() -> None:
+    data = {
+        "predictands": {"tas": {"source": "src", "variable": "t"}},
+        "coarse": {"from": "src", "variables": {"tas": "ta"}},
+        "predictors": {"z500": {"source": "src", "variable": "z", "level": 500, "units": "m"}},
+        "static": {"north": {"derived": "latitude"}},
+        "scale": 4,
+    }
+    rows = data_tables(config(data=data), {})["variables"]
+    found = [(row["name"], row["role"], row["source"], row["variable"], row["units"]) for row in rows]
+    assert found == [
+        ("tas", "predictand", "src", "t", ""),
+        ("tas", "coarse input", "src", "ta", ""),
+        ("z500", "predictor", "src", "z", "m"),
+        ("north", "static field", "derived from the grid", "latitude", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ({"train": ["2001", "2002"], "validation": ["2003", "2003"], "test": ["2004", "2004"]}, ["2004", "2004"]),
+        ({"method": "years", "train": [2001], "validation": [2002], "test": [2003, 2005]}, ["2003, 2005"]),
+        ({"method": "years", "fractions": {}, "seed": 4}, ["years drawn at random, seed 4"]),
+        ({"method": "blocks"}, ["blocks drawn at random, seed 1"]),
+        ({"method": "kfold", "folds": 4}, ["years in 4 folds"]),
+    ],
+)
+def test_splits_of_every_method(split: dict[str, Any], expected: list[str]) -> None:
+    assert data_tables(config(split=split), {})["periods"][2]["configured"] == expected
+
+
+def test_no_model_is_best_where_a_score_is_undefined() -> None:
+    table = summary()
+    table.loc[table["metric"] == "pearson", ["value", "lower", "upper"]] = np.nan
+    shown = score_table(table, "t2m", "test", ["net", "other"])
+    column = [entry["metric"] for entry in shown["columns"]].index("pearson")
+    cells = [row["cells"][column] for row in shown["rows"]]
+    assert {(cell["value"], cell["best"], cell["sort"]) for cell in cells} == {("–", False, "")}
 
 
 def test_files_are_sorted_by_run() -> None:
@@ -426,3 +502,71 @@ def test_units_numbers_durations_and_sizes() -> None:
     assert [fixed(-0.0004, 3), fixed(-1.26, 1), fixed(float("nan"), 2)] == ["0.000", "−1.3", "–"]
     assert [duration(value) for value in (4.24, 200, 7300)] == ["4.2 s", "3 min 20 s", "2 h 1 min"]
     assert [size(value) for value in (812, 1.86e6, 5e15)] == ["812 B", "1.9 MB", "5000.0 TB"]
+
+
+def changing(model: str, seed: int, scenario: str, **values: float) -> pd.DataFrame:
+    """Rows of a scenario: its metrics by name."""
+    units = ["1" if name == "change_pearson" else "degC" if name in ("rmse", "bias") else "K" for name in values]
+    table = pd.DataFrame({"variable": "t2m", "metric": list(values), "unit": units, "value": list(values.values())})
+    return complete_rows(table, model=model, seed=seed, split="", scenario=scenario)
+
+
+def with_scenarios() -> tuple[Config, pd.DataFrame, dict[str, pd.DataFrame]]:
+    """A past with truth, a future with a reference, and one of which nothing is known."""
+    scenarios = {
+        "past": {"sources": {"src": "gcm"}},
+        "future": {"sources": {"src": "gcm"}, "reference": "past", "harmonise": "mean-variance"},
+        "unknown": {"sources": {"src": "gcm"}},
+    }
+    sources = {name: {"paths": [f"data/{name}.nc"]} for name in ("src", "gcm")}
+    settings = config(prediction={"scenarios": scenarios}, sources=sources)
+    parts = [summary()]
+    for seed, change in ((1, 2.0), (2, 2.5), (3, 9.0)):
+        keys = {"change": change, "coarse_change": 2.25, "change_rmse": change / 10}
+        parts.append(changing("net", seed, "future", **keys))
+        parts.append(changing("other", seed, "future", **keys | {"change_rmse": 0.1, "change_pearson": np.nan}))
+        parts.append(changing("net", seed, "past", rmse=0.5 + seed, bias=-0.25))
+    parts.append(changing("bicubic", 0, "future", change=1.5, coarse_change=2.25, change_rmse=0.01))
+    outside = pd.DataFrame({"variable": ["t2m", "z_500"], "below": [0.0, 0.0125], "above": [0.345, 0.0]})
+    return settings, pd.concat(parts), {"future": outside}
+
+
+def test_scenarios_have_a_table_each() -> None:
+    past, future, unknown = scenario_tables(*with_scenarios())
+    assert (future["scenario"], future["reference"], future["harmonise"]) == ("future", "past", "mean-variance")
+    assert future["columns"] == [
+        "Predicted change (K)",
+        "Change of the inputs (K)",
+        "RMSE of the change (K)",
+        "Pattern correlation",
+    ]
+    # Networks first, each kind in the order of the error; medians over seeds; what is undefined is a dash.
+    assert [(row["model"], row["network"]) for row in future["rows"]] == [
+        ("other", True),
+        ("net", True),
+        ("bicubic", False),
+    ]
+    assert [row["cells"][0] for row in future["rows"]] == [number(2.5), number(2.5), number(1.5)]
+    assert [row["cells"][2] for row in future["rows"]] == [number(0.1), number(0.25), number(0.01)]
+    assert {row["cells"][3] for row in future["rows"]} == {"–"}
+    assert future["outside"] == [
+        {"variable": "t2m", "below": "0.0 %", "above": "34.5 %"},
+        {"variable": "z_500", "below": "1.2 %", "above": "0.0 %"},
+    ]
+    assert past["columns"] == ["RMSE (K)", "Bias (K)"]
+    assert [row["cells"] for row in past["rows"]] == [[number(2.5), number(-0.25)]]
+    assert (past["reference"], past["harmonise"], past["outside"]) == ("", "none", [])
+    assert unknown["columns"] == unknown["rows"] == []
+
+
+def test_scenarios_stand_in_the_page_and_change_no_other_score(tmp_path: Path) -> None:
+    settings, table, inputs = with_scenarios()
+    page = written(tmp_path, settings, table, inputs=inputs)[1]
+    assert page.open == []
+    for expected in ("Changes are relative to past.", "Inputs are harmonised (mean-variance).", "t2m 0.0 %, 34.5 %"):
+        assert expected in " ".join(page.text.split())
+    plain = written(tmp_path, config(), summary())[1]
+    assert "Scenarios" not in plain.text
+    scores = [[row for row in part.rows if row and row[0].startswith("net")] for part in (page, plain)]
+    assert len(scores[1]) >= 2
+    assert [row for row in scores[0] if row in scores[1]] == scores[1]

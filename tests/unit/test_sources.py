@@ -70,6 +70,20 @@ def test_a_missing_file_of_a_package_is_named(address, message):
     assert address in str(raised.value)
 
 
+def test_files_below_the_folder_of_data(folder, monkeypatch):
+    monkeypatch.setenv("DL4DS_DATA", str(folder / "deep"))
+    assert source_paths("x", Source(paths=["data://er/c.nc", "a.nc"])) == [str(folder / "deep/er/c.nc"), "a.nc"]
+    assert source_paths("x", Source(paths=["data://*/*.nc"])) == [str(folder / "deep/er/c.nc")]
+    with pytest.raises(DataError, match=r"sources\.x\.paths: no file matches 'data://no/\*\.nc'"):
+        source_paths("x", Source(paths=["data://no/*.nc"]))
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_folder_of_data_must_be_named():
+    with pytest.raises(DataError, match=r"sources\.x\.paths: 'data://a\.nc' .* export DL4DS_DATA=FOLDER"):
+        source_paths("x", Source(paths=["data://a.nc"]))
+
+
 def test_downloads_are_named_before_they_are_there(folder):
     source = Source(downloads=[Download(url="https://example.org/some/era5.grib", sha256=CHECKSUM)])
     assert source_paths("era5", source) == ["data/downloads/era5/era5.grib"]

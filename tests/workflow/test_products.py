@@ -27,11 +27,11 @@ COLUMNS = (
 FIELDS = [*SAMPLES, *(f"{run}/{name}.nc" for run in RUNS for name in ("prediction", "prediction-validation"))]
 # A job of each of these leaves a log and a benchmark of this name.
 JOBS = (
-    ["check", "coarsen/tas/A1B_north_america", "split", "scalers/default", "summary", "ranking", "cost"]
+    ["check", "grids", "coarsen/tas/A1B_north_america", "split", "scalers/default", "summary", "ranking", "cost"]
     + ["provenance", "report", "archive"]
     + [f"{stage}/{name}-seed1" for stage in ("fit", "predict", "score", "figures") for name in NETWORKS]
-    + [f"{stage}/{name}" for stage in ("predict", "figures") for name in BASELINES]
-    + [f"score/{name}-seed0" for name in BASELINES]
+    + [f"figures/{name}" for name in BASELINES]
+    + [f"{stage}/{name}-seed0" for stage in ("predict", "score") for name in BASELINES]
 )
 
 
@@ -39,6 +39,7 @@ def test_every_product_is_there(finished: Any) -> None:
     expected = [
         *SAMPLES,
         *("check.txt", "data/samples/statistics.json", "data/scalers/default.nc"),
+        *("data/grids/fine.nc", "data/grids/coarse.nc", "data/samples/valid.nc", "data/samples/notes.txt"),
         *(f"data/regridded/{grid}/tas/A1B_north_america.nc" for grid in ("fine", "coarse")),
         *("verification/summary.csv", "cost.csv", "report.html", "provenance.json", "archive.zip"),
         *(f"{run}/{name}" for run in RUNS for name in ("prediction.nc", "prediction-validation.nc")),
@@ -172,7 +173,7 @@ def test_costs_have_every_stage(finished: Any) -> None:
     ]
     cost = cost[cost["stage"] != "check"]  # may come after the table
     assert list(cost["stage"]) == ["regrid", "prepare", "train", "predict", "verify", "report", "total"]
-    assert list(cost["jobs"])[:-2] == [1, 2, len(NETWORKS), len(RUNS), len(RUNS) + 1]
+    assert list(cost["jobs"])[:-2] == [2, 2, len(NETWORKS), len(RUNS), len(RUNS) + 1]
     assert (cost["attempts"] == cost["jobs"]).all()
     assert cost["peak_memory_mib"].max() == cost["peak_memory_mib"].iloc[-1] > 100
     assert cost["elapsed_hours"].iloc[-1] == pytest.approx(cost["elapsed_hours"].iloc[:-1].sum(), abs=0.01)

@@ -19,6 +19,7 @@ REPORTING = {
 TRAINING = {"fit", "predict_network", "score", *REPORTING}
 # The figures of networks have nothing of the baselines.
 BASELINES = {"predict_baseline", "score", *REPORTING} - {"figures_network"}
+PREPARING = {"grids", "coarsen", "split", "scalers"}
 TARGETS = ("report", "archive")
 
 
@@ -40,11 +41,11 @@ def test_a_second_run_does_nothing(finished: Any, tiny: dict[str, Any]) -> None:
     ("target", "rules"),
     [
         ("check", {"inventory"}),
-        ("regrid", {"coarsen"}),
-        ("prepare", {"coarsen", "split", "scalers"}),
-        ("train", {"coarsen", "split", "scalers", "fit"}),
-        ("predict", {"coarsen", "split", "scalers", "fit", "predict_network", "predict_baseline"}),
-        ("verify", {"coarsen", "split", "scalers", "fit", "predict_network", "predict_baseline", "score", "summary"}),
+        ("regrid", {"grids", "coarsen"}),
+        ("prepare", {"grids", "coarsen", "split", "scalers"}),
+        ("train", {"grids", "coarsen", "split", "scalers", "fit"}),
+        ("predict", {*PREPARING, "fit", "predict_network", "predict_baseline"}),
+        ("verify", {*PREPARING, "fit", "predict_network", "predict_baseline", "score", "summary"}),
     ],
 )
 def test_stages_run_by_name(fresh: Any, tiny: dict[str, Any], target: str, rules: set[str]) -> None:
@@ -52,7 +53,7 @@ def test_stages_run_by_name(fresh: Any, tiny: dict[str, Any], target: str, rules
 
 
 def test_last_stages_run_by_name(fresh: Any, tiny: dict[str, Any]) -> None:
-    everything = {"inventory", "coarsen", "split", "scalers", "predict_baseline", *TRAINING}
+    everything = {"inventory", *PREPARING, "predict_baseline", *TRAINING}
     assert fresh.plan(tiny).rules - {"all"} == everything - {"crate", "archive"} - {"report"}
     assert fresh.plan(tiny, "archive").rules == everything - {"inventory", "report"}
     assert fresh.plan(tiny, "report").rules == everything - {"crate", "archive"}
@@ -159,8 +160,8 @@ def with_statement(source: str, function: str) -> str:
 @pytest.mark.parametrize(
     ("module", "function", "rules"),
     [
-        ("regrid", "coarsen_predictand", {"inventory", "coarsen", "split", "scalers", "predict_baseline", *TRAINING}),
-        ("scaling", "fit", {"scalers", "predict_baseline", *TRAINING}),
+        ("regrid/entries", "coarse_predictand", {"inventory", *PREPARING, "predict_baseline", *TRAINING}),
+        ("scaling", "fit", {"split", "scalers", "predict_baseline", *TRAINING}),
         ("baselines", "fit_baseline", BASELINES),
         ("training/supervised", "fit", TRAINING),
         ("prediction", "network_predictor", {"predict_network", "predict_baseline", "score", *REPORTING}),
@@ -178,7 +179,7 @@ def test_changed_code_reruns_its_stage_and_what_follows(
 
 def test_comments_docstrings_and_dates_rerun_nothing(finished: Any, tiny: dict[str, Any]) -> None:
     """A fresh checkout gives every file a new date."""
-    path = finished.repository / "src" / "dl4ds_core" / "regrid.py"
+    path = finished.repository / "src" / "dl4ds_core" / "regrid" / "entries.py"
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False)
     assert docstring
     content = path.read_text(encoding="utf-8").replace(docstring, "Other words.", 1) + "\n# A comment.\n"

@@ -17,13 +17,15 @@ def rules() -> dict[str, str]:
     """Return the text of every rule that does something, by name."""
     found: dict[str, str] = {}
     for file in sorted((REPOSITORY / "rules").glob("*.smk")):
-        parts = re.split(r"^rule (\w+):\n", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        found |= dict(zip(parts[1::2], parts[2::2], strict=True))
+        # Rules that there are only under a condition are indented.
+        _, *parts = re.split(r"^( *)rule (\w+):\n", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for indent, name, text in zip(parts[0::3], parts[1::3], parts[2::3], strict=True):
+            found[name] = re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
     return {name: text for name, text in found.items() if re.search(r"^    (script|shell|run):", text, re.MULTILINE)}
 
 
 def test_rules_are_found() -> None:
-    assert {"coarsen", "split", "fit", "score", "page"} <= set(rules())
+    assert {"coarsen", "split", "fit", "pool", "score", "page"} <= set(rules())
 
 
 @pytest.mark.parametrize("name", rules())
@@ -60,8 +62,13 @@ def test_profiles_name_no_unknown_option(fresh: Any) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_shipped_configurations_can_be_planned(fresh: Any, demo_file: Path, path: Path) -> None:
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+def test_shipped_configurations_can_be_planned(
+    fresh: Any, demo_file: Path, path: Path, request: pytest.FixtureRequest
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    if "data://" in text:
+        fresh.variables["DL4DS_DATA"] = str(request.getfixturevalue("data_dir"))
+    config = yaml.safe_load(text)
     outcome = fresh.snakemake(config, "--dry-run", "report", "archive")
     if "no file matches" in outcome.output:
         pytest.skip(f"the data of {path.name} are not here: {outcome.output.strip().splitlines()[-1]}")

@@ -2,7 +2,8 @@
 
 from dl4ds_core.config.loading import ModelSettings, digest, load, model_settings, parse
 from dl4ds_core.config.periods import Period, parse_period
-from dl4ds_core.config.schema import BASELINES, SPLITS, Config, Normalization
+from dl4ds_core.config.schema import BASELINES, Config, Normalization
+from dl4ds_core.config.splits import SPLITS
 
 __all__ = [
     "BASELINES",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from dl4ds_core.config.places import method_of, sections_in
 from dl4ds_core.config.schema import Config
 from dl4ds_core.errors import ConfigError
 
@@ -23,12 +24,29 @@ MARKER = "<!-- From here on generated from the models of the configuration by `d
 
 #: Units of the keys that are measured in something; all others are counts, names or choices.
 UNITS: dict[str, str] = {
+    "sources.<name>.time_offset": "min, h or d",
+    "data.predictands.<name>.level": "of the file, or hPa",
+    "data.predictands.<name>.minimum": "`units`",
+    "data.predictands.<name>.dry_below": "`units`",
     "data.domain.lat": "degrees north",
     "data.domain.lon": "degrees east",
+    "data.domain.y": "of the axis: m or degrees",
+    "data.domain.x": "of the axis: m or degrees",
+    **{f"data.grid.lat.{key}": "degrees" for key in ("first", "last", "step")},
     "data.scale": "fine cells",
-    "split.train": "dates",
-    "split.validation": "dates",
-    "split.test": "dates",
+    "data.context": "coarse cells",
+    "data.regrid.min_valid_fraction": "part of the area",
+    "data.time.tolerance": "min, h or d",
+    "split.train": "dates or years",
+    "split.validation": "dates or years",
+    "split.test": "dates or years",
+    "split.first_month": "month",
+    "split.block": "min, h, d, w, month or y",
+    "split.gap": "min, h or d",
+    "split.fractions.validation": "part of the record",
+    "split.fractions.test": "part of the record",
+    "split.folds": "groups of years",
+    "normalization.<name>.dry_below": "that of the field",
     "training.epochs": "epochs",
     "training.batch_size": "samples",
     "training.patience": "epochs",
@@ -75,21 +93,30 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def sections() -> dict[str, type[BaseModel]]:
-    """Return the sections by path, the whole configuration as ``""``; each is there once, at its shortest path."""
-    found: dict[str, type[BaseModel]] = {"": Config}
+def sections() -> dict[str, list[type[BaseModel]]]:
+    """Return the sections by path, the whole configuration as ``""``; each is there once, at its shortest path.
+
+    A path has several sections where the user chooses among them, as by the method of a split.
+    """
+    found: dict[str, list[type[BaseModel]]] = {"": [Config]}
     level: list[tuple[str, type[BaseModel]]] = [("", Config)]
     while level:
         level = [child for path, section in level for child in _children(path, section)]
         for path, section in level:
-            if _same_keys(section, found.values()) is None:
-                found[path] = section
+            if _described(section, found) is None:
+                found.setdefault(path, []).append(section)
     return found
 
 
 def all_keys() -> list[Key]:
-    """Return all keys in the order of the models, those of a section that occurs twice only once."""
-    return list(_keys("", Config, sections()))
+    """Return all keys in the order of the models, those of a section that occurs twice only once.
+
+    Keys of the same name in sections that the user chooses among are one key, which says where it belongs.
+    """
+    merged: dict[str, list[tuple[str, Key]]] = {}
+    for method, key in _keys("", Config, sections()):
+        merged.setdefault(key.path, []).append((method, key))
+    return [_merged(alternatives) for alternatives in merged.values()]
 
 
 def key_table() -> str:
@@ -156,20 +183,56 @@ def write(root: str | Path = ".") -> list[Path]:
     return changed
 
 
-def _keys(path: str, section: type[BaseModel], models: Mapping[str, type[BaseModel]]) -> Iterator[Key]:
+def _keys(
+    path: str, section: type[BaseModel], models: Mapping[str, list[type[BaseModel]]], method: str = ""
+) -> Iterator[tuple[str, Key]]:
+    """Yield the keys of a section and those below it, each with the method that it belongs to, or an empty text."""
     properties = section.model_json_schema(by_alias=True)
     for key, field in _fields(section):
         inner = f"{path}.{key}".lstrip(".")
-        yield Key(
-            path=inner,
-            kind=_kind(properties["properties"][key], properties.get("$defs", {}), _reference(field, inner, models)),
-            default=_default(field),
-            unit=UNITS.get(inner, ""),
-            description=field.description or "",
+        yield (
+            method,
+            Key(
+                path=inner,
+                kind=_kind(
+                    properties["properties"][key], properties.get("$defs", {}), _reference(inner, field, models)
+                ),
+                default=_default(field),
+                unit=UNITS.get(inner, ""),
+                description=field.description or "",
+            ),
         )
-        for deeper, child in _children_of(inner, field):
-            if deeper in models:
-                yield from _keys(deeper, child, models)
+        children = _children_of(inner, field)
+        for deeper, child in children:
+            if child in models.get(deeper, []):
+                own = method_of(child) if len(children) > 1 else None
+                yield from _keys(deeper, child, models, own or method)
+
+
+def _merged(alternatives: list[tuple[str, Key]]) -> Key:
+    """Return one key for those of several methods, saying what holds for which."""
+    methods, keys = [method for method, _ in alternatives], [key for _, key in alternatives]
+    if not methods[0]:
+        return keys[0]
+
+    def said(value: Callable[[Key], str], join: str, form: str) -> str:
+        parts: dict[str, list[str]] = {}
+        for method, key in alternatives:
+            parts.setdefault(value(key), []).append(f"`{method}`")
+        if len(parts) == 1:
+            return next(iter(parts))
+        return join.join(form.format(text=text, methods=", ".join(named)) for text, named in parts.items())
+
+    kind = said(lambda key: key.kind, " or ", "{text} ({methods})")
+    default = said(lambda key: key.default, "; ", "{text} ({methods})")
+    if keys[0].path.endswith(".method"):
+        values = [key.kind.strip("`") for key in keys]
+        given = [key.default for key in keys if key.default != "required"]
+        return replace(keys[0], kind=_alternatives(list(values)), default=given[0] if given else "required")
+    description = said(lambda key: key.description, " ", "{methods}: {text}")
+    if len({key.description for key in keys}) == 1:
+        description = f"{', '.join(f'`{method}`' for method in methods)}: {description}"
+    return replace(keys[0], kind=kind, default=default, description=description)
 
 
 def _fields(section: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
@@ -182,52 +245,49 @@ def _children(path: str, section: type[BaseModel]) -> list[tuple[str, type[BaseM
 
 
 def _children_of(path: str, field: FieldInfo) -> list[tuple[str, type[BaseModel]]]:
-    return list(_sections_in(path, field.annotation))
+    return list(sections_in(path, field.annotation))
 
 
-def _sections_in(path: str, annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Find sections in an annotation, through maps, lists and what may be empty."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield path, annotation
-        return
-    origin, arguments = getattr(annotation, "__origin__", None), get_args(annotation)
-    if origin is dict:
-        yield from _sections_in(f"{path}.<name>", arguments[1])
-    elif origin is list:
-        yield from _sections_in(f"{path}[]", arguments[0])
-    else:
-        for argument in arguments:
-            yield from _sections_in(path, argument)
+def _meanings(model: type[BaseModel]) -> dict[str, str | None]:
+    return {key: field.description for key, field in _fields(model)}
 
 
-def _same_keys(section: type[BaseModel], known: Any) -> type[BaseModel] | None:
-    """Return the section that has the same keys with the same meanings, as one that overrides it has."""
+def _described(
+    section: type[BaseModel], models: Mapping[str, list[type[BaseModel]]]
+) -> tuple[str, type[BaseModel]] | None:
+    """Return where a section with these keys and meanings is found: itself, one that it overrides, or one with more."""
+    meanings = _meanings(section)
+    for path, known in models.items():
+        for model in known:
+            if _meanings(model) == meanings or (
+                issubclass(model, section) and meanings.items() <= _meanings(model).items()
+            ):
+                return path, model
+    return None
 
-    def meanings(model: type[BaseModel]) -> dict[str, str | None]:
-        return {key: field.description for key, field in _fields(model)}
 
-    return next((model for model in known if meanings(model) == meanings(section)), None)
-
-
-def _reference(field: FieldInfo, path: str, models: Mapping[str, type[BaseModel]]) -> str:
+def _reference(path: str, field: FieldInfo, models: Mapping[str, list[type[BaseModel]]]) -> str:
     """Return where the keys of a section are described, if not right here."""
     for deeper, child in _children_of(path, field):
-        if deeper not in models:
-            known = _same_keys(child, models.values())
-            return next(where for where, model in models.items() if model is known)
+        found = _described(child, models)
+        if found is not None and found[0] != deeper:
+            where, model = found
+            further = [f"`{key}`" for key in _meanings(model) if key not in _meanings(child)]
+            return f"`{where}`" + (f" but {', '.join(further)}" if further else "")
     return ""
 
 
 def _kind(schema: Mapping[str, Any], definitions: Mapping[str, Any], reference: str) -> str:
     """Describe the type or the allowed values of a key as Markdown."""
-    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    listed = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    choices = [choice for choice in listed if choice.get("type") != "null"]
     words = [_one_kind(choice, definitions, reference) for choice in choices]
     return " or ".join(dict.fromkeys(words))
 
 
 def _one_kind(schema: Mapping[str, Any], definitions: Mapping[str, Any], reference: str = "") -> str:
     if "$ref" in schema:
-        return f"section, keys as in `{reference}`" if reference else "section"
+        return f"section, keys as in {reference}" if reference else "section"
     if "enum" in schema or "const" in schema:
         return _alternatives(schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
@@ -247,7 +307,7 @@ def _map_kind(schema: Mapping[str, Any], definitions: Mapping[str, Any], referen
     if "$ref" in names:
         names = definitions[names["$ref"].rpartition("/")[2]]
     key = _alternatives(names["enum"]) if "enum" in names else "name"
-    return f"map: {key} to {_one_kind(values, definitions, reference)}"
+    return f"map: {key} to {_kind(values, definitions, reference)}"
 
 
 def _alternatives(values: list[Any]) -> str:

@@ -7,12 +7,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dl4ds_core.config.schema import Config, Model, Normalization, Section, Training
+from dl4ds_core.config.fields import Section
+from dl4ds_core.config.places import alternatives, place
+from dl4ds_core.config.schema import Config, Model, Normalization, Training
 from dl4ds_core.errors import ConfigError, ProblemList
 
 
@@ -39,12 +41,27 @@ def load(path: str | Path) -> Config:
         If the file can't be read, is no YAML mapping, or any key is wrong; all problems are listed.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't read the configuration: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     return parse(content, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in one section: plain YAML would keep the last one and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice in one section", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def parse(content: Any, origin: str = "config") -> Config:
@@ -72,7 +89,7 @@ def model_settings(config: Config, name: str) -> ModelSettings:
     model = config.models[name]
     override: dict[str, Any] = model.training.model_dump(exclude_unset=True) if model.training else {}
     normalization = {"default": Normalization()} | config.normalization | (model.normalization or {})
-    fields = {*config.data.predictands, *config.data.static}
+    fields = {*config.data.predictands, *config.data.predictors, *config.data.static}
     return ModelSettings(
         network=model.model_copy(update={"training": None, "normalization": None}),
         training=Training.model_validate(config.training.model_dump() | override),
@@ -90,42 +107,40 @@ def digest(content: Any) -> str:
 
 def _describe(item: Any) -> list[str]:
     """Turn one pydantic error into lines 'key: what is wrong'."""
-    location = [part for part in item["loc"] if part != "[key]"]
-    key = ".".join(str(part) for part in location)
+    found = place([part for part in item["loc"] if part != "[key]"])
+    key = ".".join(found.path)
     if item["type"] == "extra_forbidden":
-        return [f"{key}: unknown key{_suggestion(location)}"]
+        return [f"{key}: unknown key{_suggestion(found.path[-1], found.section)}"]
     if item["type"] == "missing":
         return [f"{key}: this key is required"]
     if item["type"] == "value_error":
         lines = str(item["ctx"]["error"]).splitlines()
         return [f"{key}: {line}" if key else line for line in lines]
-    return [f"{key}: {item['msg'][:1].lower()}{item['msg'][1:]}, found {item['input']!r}"]
+    if item["type"] == "union_tag_invalid":
+        return [_unknown_alternative(key, item)]
+    if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return [f"{key}: expected a section of keys, found {_shown(item['input'])}"]
+    return [f"{key}: {item['msg'][:1].lower()}{item['msg'][1:]}, found {_shown(item['input'])}"]
 
 
-def _suggestion(location: list[Any]) -> str:
-    section = _section_at(location[:-1])
+def _unknown_alternative(key: str, item: Any) -> str:
+    """Describe a section whose kind, such as the method of a split, doesn't exist."""
+    named, tag = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
+    known = [name.strip("'") for name in item["ctx"]["expected_tags"].split(", ")]
+    close = difflib.get_close_matches(tag, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{key}.{named}: input should be {alternatives(known)}, found {tag!r}{hint}"
+
+
+def _suggestion(key: str, section: type[BaseModel] | None) -> str:
     if section is None:
         return ""
     allowed = [field.alias or name for name, field in section.model_fields.items()]
-    close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    close = difflib.get_close_matches(key, allowed, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; allowed here: {', '.join(allowed)}"
 
 
-def _section_at(location: list[Any]) -> type[BaseModel] | None:
-    """Find the section a path leads to, through maps and lists."""
-    current: Any = Config
-    for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            by_alias = {field.alias or name: field for name, field in current.model_fields.items()}
-            if part not in by_alias:
-                return None
-            current = by_alias[part].annotation
-        else:
-            current = get_args(current)[-1]
-        current = _without_optional(current)
-    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
-
-
-def _without_optional(annotation: Any) -> Any:
-    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
-    return arguments[0] if len(arguments) == 1 and type(None) in get_args(annotation) else annotation
+def _shown(value: Any) -> str:
+    """Return a value as text of bounded length: it may be a whole section."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

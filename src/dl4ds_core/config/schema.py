@@ -6,225 +6,59 @@ are generated from here (``dl4ds_core.config.documentation``).
 
 from __future__ import annotations
 
-import datetime
-import re
-from itertools import combinations
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from dl4ds_core.config.periods import Period, parse_period, periods_overlap
+from dl4ds_core.config.fields import Duration, Folder, Name, Section, partial
+from dl4ds_core.config.inputs import Data, Predictor, Source
+from dl4ds_core.config.inputs import Download as Download
+from dl4ds_core.config.inputs import Predictand as Predictand
+from dl4ds_core.config.inputs import StaticField as StaticField
+from dl4ds_core.config.prediction import Prediction
+from dl4ds_core.config.space import Domain as Domain
+from dl4ds_core.config.space import Regrid as Regrid
+from dl4ds_core.config.splits import Splitting
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=80)]
-Method = Literal["conservative", "bilinear", "bicubic", "nearest"]
+Transform = Literal["none", "log1p", "cube-root"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 LossName = Literal["mae", "mse", "huber"]
 Baseline = Literal[
-    "nearest", "bilinear", "bicubic", "bilinear-corrected", "bicubic-corrected", "regression", "bilinear-qm"
+    "climatology",
+    "nearest",
+    "bilinear",
+    "bicubic",
+    "bilinear-corrected",
+    "bicubic-corrected",
+    "regression",
+    "bilinear-qm",
+    "multiple-regression",
 ]
+#: Baselines that work without a coarse field of the predictand.
+WITHOUT_COARSE: tuple[Baseline, ...] = ("climatology", "multiple-regression")
 #: Folders of an experiment beside those of its models.
 RESERVED = ("data", "verification")
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+#: Files of an experiment beside the folders of its models.
+RESERVED_FILES = ("check.txt", "cost.csv", "provenance.json", "report.html", "archive.zip")
+#: Names of sources that would be mistaken for something else in `data.coarse.from`.
+NO_SOURCES = ("predictands", "none")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
-
-
-class Section(BaseModel):
-    """A section of the configuration: unknown keys are errors, values can't be changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
-
-
-def partial(section: type[Section], name: str) -> type[Section]:
-    """Return a section with the same keys, all optional: what a model may override."""
-    fields: dict[str, Any] = {}
-    for key, field in section.model_fields.items():
-        kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-        fields[key] = (kind, Field(default=None, description=field.description))
-    return create_model(name, __base__=Section, __doc__=f"{section.__name__} keys, overridden for one model.", **fields)
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _duration(value: str) -> str:
-    if not re.fullmatch(r"[1-9]\d*(min|h|d|w|month|y)", value):
-        raise ValueError("expected a whole number and min, h, d, w, month or y, such as 24h, 5d or 10y")
-    return value
-
-
-def _date(value: Any) -> Any:
-    """YAML reads 2019 as a number and 2019-03-01 as a date; periods are handled as ISO 8601 text."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:04d}"
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    return value
-
-
-IsoDate = Annotated[str, BeforeValidator(_date, json_schema_input_type=str | int)]
-PeriodField = Annotated[tuple[IsoDate, IsoDate], AfterValidator(lambda ends: (parse_period(ends), ends)[1])]
-Duration = Annotated[str, AfterValidator(_duration)]
-
-
-class Download(Section):
-    """A file that is fetched once and checked against its checksum."""
-
-    url: str = Field(description="Address of the file (http, https or ftp).", pattern=r"^(https?|ftp)://\S+$")
-    sha256: str = Field(description="SHA-256 checksum of the file, in hexadecimal.", pattern=r"^[0-9a-f]{64}$")
-    local: str | None = Field(
-        default=None,
-        description="Path below the folder that the environment variable DL4DS_DATA names; used instead if present.",
-    )
-
-
-class Source(Section):
-    """Files that belong together, described once."""
-
-    paths: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = Field(
-        default_factory=list,
-        description="File names or globs (netCDF, GRIB or Zarr), relative to the working directory; "
-        "`package://NAME/FILE` names a file of an installed Python package.",
-    )
-    downloads: list[Download] = Field(default_factory=list, description="Files to fetch, instead of `paths`.")
-    citation: str = Field(default="", description="How to cite the data; repeated in the report.")
-    licence: str = Field(default="", description="Licence of the data; repeated in the report.")
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if bool(self.paths) == bool(self.downloads):
-            raise ValueError("expected either `paths` or `downloads`, and at least one entry")
-        files = [item.url.rsplit("/", 1)[-1] for item in self.downloads]
-        if len(set(files)) < len(files):
-            raise ValueError(f"downloads: expected different file names, found {files}; make them different sources")
-        return self
-
-
-class Regrid(Section):
-    """How a field is brought to another grid. Needed only where two grids differ."""
-
-    engine: Literal["cdo"] = Field(default="cdo", description="Program that makes the weights.")
-    method: Method = Field(default="conservative", description="Remapping method.")
-
-
-class Predictand(Section):
-    """A high-resolution variable to be predicted."""
-
-    source: Name = Field(description="Key of `sources`.")
-    variable: str = Field(description="Name of the variable in the files.")
-    units: str | None = Field(default=None, description="Units to convert to on reading; empty: those of the files.")
-
-
-class StaticField(Predictand):
-    """A field without time (elevation, land fraction), brought to the fine grid."""
-
-    regrid: Regrid | None = Field(default=None, description="Overrides `data.regrid` for this field.")
-
-
-class Coarse(Section):
-    """Where the coarse input comes from."""
-
-    origin: Literal["predictands"] = Field(
-        default="predictands",
-        alias="from",
-        description="`predictands`: implicit pairs, the predictands themselves coarsened by area-weighted means.",
-    )
-
-
-def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
-    if not limits[0] < limits[1]:
-        raise ValueError(f"expected [lower, upper], found {list(limits)}")
-    return limits
-
-
-Limits = Annotated[tuple[float, float], AfterValidator(_ascending)]
-
-
-class Domain(Section):
-    """Part of the predictands' grid to use; both ends belong to it."""
-
-    lat: Limits = Field(description="Southern and northern limit of cell centres, degrees north.")
-    lon: Limits = Field(
-        description="Western and eastern limit of cell centres, degrees east, in the files' convention."
-    )
-
-
-class Data(Section):
-    """What is downscaled, from what."""
-
-    predictands: dict[VariableName, Predictand] = Field(
-        description="High-resolution truth, by the name used in all results.", min_length=1
-    )
-    coarse: Coarse = Field(default_factory=Coarse, description="The coarse input.")
-    static: dict[VariableName, StaticField] = Field(
-        default_factory=dict, description="Fields without time, brought to the fine grid, by name."
-    )
-    domain: Domain | None = Field(default=None, description="Part of the grid to use; empty: all of it.")
-    scale: int = Field(description="Fine cells per coarse cell, along each axis.", ge=2, le=16)
-    regrid: Regrid = Field(default_factory=Regrid, description="Default for every field on another grid.")
-    missing: Literal["refuse", "mask"] = Field(
-        default="refuse",
-        description="Missing values of predictands: `refuse` stops the run; `mask` is not available yet.",
-    )
-
-    @field_validator("missing")
-    @classmethod
-    def _no_mask_yet(cls, value: str) -> str:
-        if value == "mask":
-            raise ValueError(
-                "masking missing cells is not available in this version; use `refuse` and a complete domain"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _distinct_names(self) -> Self:
-        both = set(self.predictands) & set(self.static)
-        if both:
-            raise ValueError(f"predictands and static fields share the name {sorted(both)[0]!r}: rename one of them")
-        return self
-
-
-class SplitPeriods(Section):
-    """Which time steps are used for what. Both ends of a period belong to it: 2009 is the whole year."""
-
-    method: Literal["periods"] = Field(default="periods", description="How the record is divided.")
-    train: PeriodField = Field(description="First and last date (ISO 8601, as coarse as wanted) to train on.")
-    validation: PeriodField = Field(description="Period for early stopping, the best epoch and the choice of models.")
-    test: PeriodField = Field(description="Period for the final scores; choose models on `validation`.")
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> Self:
-        for first, second in combinations(SPLITS, 2):
-            if periods_overlap(self.period(first), self.period(second)):
-                raise ValueError(
-                    f"the periods {first} {list(getattr(self, first))} and "
-                    f"{second} {list(getattr(self, second))} overlap"
-                )
-        return self
-
-    def period(self, split: Split) -> Period:
-        """Return the period of a split."""
-        return parse_period(getattr(self, split))
 
 
 class Normalization(Section):
     """How a field is scaled for the network. Fitted on the training period only."""
 
-    method: Literal["standard", "minmax", "none"] = Field(
-        default="standard", description="`standard`: zero mean, unit deviation; `minmax`: 0 to 1; `none`."
+    method: Literal["standard", "minmax", "robust", "none"] = Field(
+        default="standard",
+        description="`standard`: zero mean, unit deviation; `minmax`: 0 to 1; `robust`: zero median, unit "
+        "interquartile range; `none`.",
+    )
+    transform: Transform = Field(
+        default="none", description="Applied before: for skewed variables such as precipitation."
+    )
+    dry_below: float | None = Field(
+        default=None, description="Smaller values become 0 before all else, in the field's units.", gt=0
     )
     per: Literal["domain", "cell"] = Field(
         default="domain", description="One pair of numbers for the domain, or one per cell."
@@ -251,6 +85,11 @@ class Training(Section):
         default="cosine",
         description="Learning rate over the training: constant, or falling to zero along a cosine.",
     )
+    retransformation: Literal["none", "smearing"] = Field(
+        default="none",
+        description="For transformed predictands: `smearing` adds what the mean of the back-transformed errors of the "
+        "training period adds, so that means come out right; extremes less so.",
+    )
     patience: PositiveInt | None = Field(
         default=None, description="Stop after so many epochs without a better validation RMSE; empty: never."
     )
@@ -270,7 +109,10 @@ class Model(Section):
         default=32, description="Channels of the convolutions (of the first level, for a unet)."
     )
     blocks: PositiveInt = Field(default=4, description="Residual blocks, or levels of a unet.")
-    residual: bool = Field(default=True, description="The network adds to the interpolated coarse field.")
+    residual: bool | None = Field(
+        default=None,
+        description="The network adds to the interpolated coarse field; empty: where there is one of each predictand.",
+    )
     localized: bool = Field(default=True, description="One weight and bias per cell and channel before the output.")
     interpolation: Interpolation = Field(default="bicubic", description="For pre-upsampling and the residual base.")
     training: TrainingOverride | None = Field(default=None, description="Keys of `training` to override.")  # type: ignore[valid-type]
@@ -299,9 +141,9 @@ class Bootstrap(Section):
 class Verification(Section):
     """How predictions are scored."""
 
-    baselines: list[Baseline] = Field(
-        default_factory=lambda: list(BASELINES),
-        description="Simple methods scored beside the networks.",
+    baselines: list[Baseline] | None = Field(
+        default=None,
+        description="Simple methods scored beside the networks; empty: all that the inputs allow.",
         min_length=1,
     )
     bootstrap: Bootstrap = Field(default_factory=Bootstrap, description="Confidence intervals.")
@@ -310,7 +152,7 @@ class Verification(Section):
 class Execution(Section):
     """Where and how jobs run. Never changes the science, and no part of what identifies a result."""
 
-    results: str = Field(
+    results: Folder = Field(
         default="results", description="Folder for the results, which may lie elsewhere (scratch); logs stay here."
     )
     workers: PositiveInt = Field(default=2, description="Ranks of a training.")
@@ -337,42 +179,152 @@ class Config(Section):
     )
     sources: dict[Name, Source] = Field(description="The files, by name.", min_length=1)
     data: Data = Field(description="What is downscaled, from what.")
-    split: SplitPeriods = Field(description="Which time steps are used for what.")
+    split: Splitting = Field(description="Which time steps are used for what.")
     normalization: dict[str, Normalization] = Field(
-        default_factory=dict, description="By name of a predictand or static field; `default` for the others."
+        default_factory=dict,
+        description="By name of a predictand, predictor or static field; `default` for the others.",
     )
     models: dict[Name, Model] = Field(description="The networks, by name.", min_length=1)
     training: Training = Field(default_factory=Training, description="Defaults for every model.")
+    prediction: Prediction = Field(
+        default_factory=Prediction, description="What trained networks are applied to, besides the test period."
+    )
     verification: Verification = Field(default_factory=Verification, description="How predictions are scored.")
     execution: Execution = Field(default_factory=Execution, description="Where and how jobs run.")
+
+    @property
+    def folds(self) -> int:
+        """The number of folds; 0 where the record is divided only once."""
+        return self.split.folds if self.split.method == "kfold" else 0
+
+    @property
+    def baselines(self) -> list[Baseline]:
+        """The baselines to score."""
+        if self.verification.baselines is not None:
+            return self.verification.baselines
+        return [name for name in BASELINES if name in WITHOUT_COARSE or self.data.coarse.origin != "none"]
 
     @model_validator(mode="after")
     def _references(self) -> Self:
         problems = [
-            f"data.{kind}.{name}.source: {entry.source!r} is no key of sources ({', '.join(self.sources)})"
-            for kind, entries in (("predictands", self.data.predictands), ("static", self.data.static))
-            for name, entry in entries.items()
-            if entry.source not in self.sources
+            *(*self._unknown_sources(), *self._unknown_fields(), *self._useless_settings()),
+            *(*self._impossible_models(), *self._scenarios()),
         ]
-        known = {"default", *self.data.predictands, *self.data.static}
-        sections = {"normalization": self.normalization}
-        sections |= {f"models.{name}.normalization": model.normalization or {} for name, model in self.models.items()}
-        problems += [
-            f"{where}.{key}: no predictand or static field has this name ({', '.join(sorted(known))})"
-            for where, entries in sections.items()
-            for key in entries
-            if key not in known
-        ]
-        taken: dict[str, str] = dict.fromkeys(RESERVED, "a folder of the results")
-        taken |= {str(baseline): "a baseline" for baseline in BASELINES}
-        problems += [
-            f"models.{name}: this is the name of {taken[name]}; choose another" for name in self.models if name in taken
-        ]
-        baselines = self.verification.baselines
+        baselines = self.verification.baselines or []
         if len(set(baselines)) < len(baselines):
             problems.append(f"verification.baselines: expected different names, found {baselines}")
+        if self.data.coarse.origin == "none":
+            problems += [
+                f"verification.baselines: {name} needs a coarse field of the predictand; without one there are "
+                + ", ".join(WITHOUT_COARSE)
+                for name in baselines
+                if name not in WITHOUT_COARSE
+            ]
         if len(set(self.seeds)) < len(self.seeds):
             problems.append(f"seeds: expected different numbers, found {self.seeds}")
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _unknown_sources(self) -> Iterator[str]:
+        data = self.data
+        for name in NO_SOURCES:
+            if name in self.sources:
+                yield f"sources.{name}: `data.coarse.from` has another meaning for this name; choose another"
+        named = {f"data.predictands.{name}.source": entry.source for name, entry in data.predictands.items()}
+        named |= {f"data.predictors.{name}.source": entry.source for name, entry in data.predictors.items()}
+        named |= {f"data.static.{name}.source": entry.source for name, entry in data.static.items() if entry.source}
+        if data.coarse.explicit:
+            named["data.coarse.from"] = data.coarse.origin
+            named |= {
+                f"data.coarse.variables.{name}.source": entry.source
+                for name, entry in data.coarse.variables.items()
+                if isinstance(entry, Predictor)
+            }
+        for key, source in named.items():
+            if source not in self.sources:
+                yield f"{key}: {source!r} is no key of sources ({', '.join(self.sources)})"
+
+    def _unknown_fields(self) -> Iterator[str]:
+        known = {"default", *self.data.predictands, *self.data.predictors, *self.data.static}
+        for where, entries in self._normalizations().items():
+            for key in entries:
+                if key not in known:
+                    yield (
+                        f"{where}.{key}: no predictand, predictor or static field has this name "
+                        f"({', '.join(sorted(known))})"
+                    )
+
+    def _useless_settings(self) -> Iterator[str]:
+        """Find what is no error by itself, but would do nothing."""
+        for where, entries in self._normalizations().items():
+            for name, entry in entries.items():
+                if name in self.data.static and entry.per == "cell":
+                    yield f"{where}.{name}.per: a static field has one value per cell; use `per: domain`"
+        smearing = {
+            f"models.{name}.training": [model]
+            for name, model in self.models.items()
+            if getattr(model.training, "retransformation", None) == "smearing"
+        }
+        if self.training.retransformation == "smearing":
+            smearing["training"] = list(self.models.values())
+        for where, models in smearing.items():
+            if not any(self._transforms(model) for model in models):
+                yield (
+                    f"{where}.retransformation: there is nothing to correct, as no predictand has a `transform` in its "
+                    "`normalization`"
+                )
+
+    def _normalizations(self) -> dict[str, dict[str, Normalization]]:
+        """Return the normalisation of the experiment and those of its models, by key."""
+        own = {f"models.{name}.normalization": model.normalization or {} for name, model in self.models.items()}
+        return {"normalization": self.normalization} | own
+
+    def _transforms(self, model: Model) -> bool:
+        """Tell whether a model's predictand is transformed."""
+        entries = {"default": Normalization()} | self.normalization | (model.normalization or {})
+        return any(entries.get(name, entries["default"]).transform != "none" for name in self.data.predictands)
+
+    def _impossible_models(self) -> Iterator[str]:
+        taken: dict[str, str] = dict.fromkeys(RESERVED, "a folder of the results")
+        taken |= dict.fromkeys(RESERVED_FILES, "a file of the results")
+        taken |= {str(baseline): "a baseline" for baseline in BASELINES}
+        for name, model in self.models.items():
+            if name in taken:
+                yield f"models.{name}: this is the name of {taken[name]}; choose another"
+            if model.residual and self.data.coarse.origin == "none":
+                yield (
+                    f"models.{name}.residual: there is no coarse field to add to with `data.coarse: {{from: none}}`; "
+                    "leave the key out"
+                )
+
+    def _scenarios(self) -> Iterator[str]:
+        names = self.prediction.scenarios
+        if names and self.folds:
+            yield "prediction.scenarios: there is no one network with `split: {method: kfold}`; use another split"
+        for name, scenario in names.items():
+            where = f"prediction.scenarios.{name}"
+            unknown = [source for pair in scenario.sources.items() for source in pair if source not in self.sources]
+            entries = [*scenario.coarse.values(), *scenario.predictors.values(), *scenario.truth.values()]
+            unknown += [entry.source for entry in entries if entry.source not in self.sources]
+            for source in dict.fromkeys(unknown):
+                yield f"{where}: {source!r} is no key of sources ({', '.join(self.sources)})"
+            fields: dict[str, Mapping[str, object]] = {
+                "coarse": self.data.predictands,
+                "predictors": self.data.predictors,
+                "truth": self.data.predictands,
+            }
+            for key, known in fields.items():
+                for field in sorted(set(getattr(scenario, key)) - set(known)):
+                    yield f"{where}.{key}.{field}: expected one of {', '.join(known) or 'none'}"
+            if scenario.coarse and self.data.coarse.origin == "none":
+                yield f"{where}.coarse: with `data.coarse: {{from: none}}` there are no coarse fields; use `predictors`"
+            if scenario.reference is not None and scenario.reference not in names:
+                yield f"{where}.reference: expected a scenario ({', '.join(names)}), found {scenario.reference!r}"
+            if scenario.harmonise != "none" and scenario.reference is None:
+                yield f"{where}.harmonise: needs `reference`, the scenario whose inputs are brought to the training's"
+            elif scenario.harmonise not in ("none", names.get(str(scenario.reference), scenario).harmonise):
+                yield (
+                    f"{where}.harmonise: expected the same of its reference {scenario.reference!r}, found "
+                    f"{names[str(scenario.reference)].harmonise!r}; the change would be that of the harmonising too"
+                )

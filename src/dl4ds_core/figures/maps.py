@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from dl4ds_core.errors import DataError
+from dl4ds_core.figures.canvas import Canvas
 from dl4ds_core.figures.style import WIDTH, style
-from dl4ds_core.grids import Grid
+from dl4ds_core.grids import Grid, horizontal
 from dl4ds_core.report.text import difference_unit_text, labelled, unit_text
 from dl4ds_core.verification import METRICS
 
@@ -25,6 +26,7 @@ ERROR_COLOURS, SKILL_COLOURS = "cividis", "cividis_r"
 
 _OUTLIERS = 0.5  # percent of the cells at each end that may lie beyond a colour scale, marked by its arrow
 _LANDSCAPE = 1.25
+_ONE_LINE = 28  # letters under a panel of a quarter of the width
 
 Limits = tuple[float, float]
 
@@ -35,10 +37,10 @@ def choose_times(truth: xr.DataArray, prediction: xr.DataArray, *, seed: int = 0
     Parameters
     ----------
     truth, prediction : xarray.DataArray
-        Shape (time, lat, lon), in the same unit; may be lazy.
+        Shape (time, Y, X), in the same unit; may be lazy. Where the truth is missing, nothing is compared.
     seed : int
-        Of the random choice, which depends on nothing else but the number of steps: models of one experiment
-        show the same step.
+        Of the random choice, which depends on nothing else but the number of steps with a truth: models of one
+        experiment show the same step.
 
     Returns
     -------
@@ -51,25 +53,26 @@ def choose_times(truth: xr.DataArray, prediction: xr.DataArray, *, seed: int = 0
         If the two don't have the same shape and times.
     """
     _check_alike(truth, prediction)
-    squared = (prediction.assign_coords(lat=truth["lat"], lon=truth["lon"]) - truth) ** 2
-    errors = squared.weighted(_area(truth)).mean(("lat", "lon")).values
-    if not np.isfinite(errors).any():
+    errors = _rmse(truth, prediction).values
+    known = np.flatnonzero(np.isfinite(errors))
+    if not known.size:
         raise DataError(f"{truth.name}: truth and prediction have no cell in common where both are defined")
     times = truth["time"].values
-    drawn = np.random.default_rng(seed).integers(times.size)
+    drawn = known[np.random.default_rng(seed).integers(known.size)]
     return {"largest-error": times[int(np.nanargmax(errors))], "random": times[int(drawn)]}
 
 
-def example_maps(truth: xr.DataArray, coarse: xr.DataArray, prediction: xr.DataArray, when: Any) -> Figure:
+def example_maps(truth: xr.DataArray, coarse: xr.DataArray | None, prediction: xr.DataArray, when: Any) -> Figure:
     """Show truth, coarse input and prediction at one time on one colour scale, and the error.
+
+    Cells where the truth is missing are grey in truth, prediction and error: what is predicted there can't be judged.
 
     Parameters
     ----------
     truth, prediction : xarray.DataArray
-        Shape (time, lat, lon), on the fine grid and in the same unit; ``long_name`` and ``units`` give the
-        text.
-    coarse : xarray.DataArray
-        Shape (time, lat, lon), on the coarse grid, same unit.
+        Shape (time, Y, X), on the fine grid and in the same unit; ``long_name`` and ``units`` give the text.
+    coarse : xarray.DataArray or None
+        Shape (time, Y, X), on a coarse grid of the same kind, same unit; None where the inputs have no such field.
     when : datetime64 or cftime.datetime
         The time step to show.
 
@@ -79,28 +82,28 @@ def example_maps(truth: xr.DataArray, coarse: xr.DataArray, prediction: xr.DataA
         If truth and prediction don't have the same shape and times, or a field has no such time.
     """
     _check_alike(truth, prediction)
-    fields = {"Truth": truth, "Coarse input": coarse, "Prediction": prediction}
-    steps = {title: _at(field, when, title) for title, field in fields.items()}
-    error = steps["Truth"].copy(data=steps["Prediction"].values - steps["Truth"].values)
-    rmse = float(np.sqrt((error**2).weighted(_area(error)).mean()))
-    unit = difference_unit_text(truth.attrs.get("units"))
+    given = {"Truth": truth, "Coarse input": coarse, "Prediction": prediction}
+    steps = {title: _at(field, when, title) for title, field in given.items() if field is not None}
+    shown = steps["Truth"]
+    steps["Prediction"] = shown.copy(data=steps["Prediction"].transpose(*shown.dims).values).where(shown.notnull())
+    rmse = float(_rmse(shown, steps["Prediction"]))
+    canvas, unit = Canvas(Grid.of(shown)), difference_unit_text(truth.attrs.get("units"))
+    wide = canvas.ratio > _LANDSCAPE and len(steps) == 3
     with style():
-        figure, axes = _panels(4, steps["Truth"], columns=2 if _is_landscape(steps["Truth"]) else 4)
-        low, high = _range(steps.values())
+        figure, axes = _panels(len(steps) + 1, canvas, columns=2 if wide else 4)
+        limits = _range(steps.values())
         for axis, (title, field) in zip(axes, steps.items(), strict=False):
-            mesh = _draw(axis, field, FIELD_COLOURS, (low, high))
-            _frame(axis, steps["Truth"], title)
-        columns = (axes[::2], axes[1::2]) if _is_landscape(truth) else (axes[:3], axes[3:])
+            mesh = canvas.draw(axis, field, FIELD_COLOURS, limits)
+            canvas.frame(axis, title)
+        columns = (axes[::2], axes[1::2]) if wide else (axes[:-1], axes[-1:])
         _below(figure, mesh, columns[0], labelled(*_name_and_unit(truth)))
-        mesh = _draw(axes[3], error, DIVERGING_COLOURS, _symmetric([error]))
-        _frame(axes[3], error, "Error: prediction − truth")
-        _below(
-            figure,
-            mesh,
-            columns[1],
-            f"{labelled('Error', unit)}; RMSE {rmse:#.3g} {unit}".strip(),
-            extend="both",
-        )
+        error = steps["Prediction"] - shown
+        mesh = canvas.draw(axes[-1], error, DIVERGING_COLOURS, _symmetric([error]))
+        canvas.frame(axes[-1], "Error: prediction − truth")
+        texts = [labelled("Error", unit), f"RMSE {rmse:#.3g} {unit}".strip()]
+        one_line = wide or len("; ".join(texts)) < _ONE_LINE
+        _below(figure, mesh, columns[1], ("; " if one_line else "\n").join(texts), extend="both")
+        _label_outer(axes)
         figure.suptitle(f"{_name_and_unit(truth)[0]}, {_time_text(truth['time'], when)}")
     return figure
 
@@ -111,7 +114,7 @@ def score_limits(scores: Iterable[xr.Dataset], variable: str) -> dict[str, Limit
     Parameters
     ----------
     scores : iterable of xarray.Dataset
-        Maps ``<variable>_<metric>`` (lat, lon), one data set per model.
+        Maps ``<variable>_<metric>`` (Y, X), one data set per model; missing cells don't count.
     variable : str
         The predictand.
 
@@ -133,7 +136,7 @@ def score_maps(scores: xr.Dataset, variable: str, *, limits: Mapping[str, Limits
     Parameters
     ----------
     scores : xarray.Dataset
-        Maps ``<variable>_<metric>`` (lat, lon), with ``units``.
+        Maps ``<variable>_<metric>`` (Y, X), with ``units``, and the coordinates of their grid.
     variable : str
         The predictand.
     limits : mapping, optional
@@ -148,58 +151,77 @@ def score_maps(scores: xr.Dataset, variable: str, *, limits: Mapping[str, Limits
     fields = _score_fields(scores, variable)
     if not fields:
         raise DataError(
-            f"expected maps named {variable}_<metric> (lat, lon), found "
+            f"expected maps named {variable}_<metric> over the grid, found "
             f"{', '.join(map(str, scores)) or 'none'}; verify the model again"
         )
     chosen = score_limits([scores], variable) | dict(limits or {})
+    canvas = Canvas(Grid.of(scores))
     with style():
-        first = next(iter(fields.values()))
-        figure, axes = _panels(len(fields), first, columns=4, colorbars=True)
+        figure, axes = _panels(len(fields), canvas, columns=4, colorbars=True)
         for axis, (metric, field) in zip(axes, fields.items(), strict=False):
-            mesh = _draw(axis, field, _score_colours(metric), chosen[metric])
+            mesh = canvas.draw(axis, field, _score_colours(metric), chosen[metric])
             unit = difference_unit_text(field.attrs.get("units"))
             name = METRICS[metric].long_name if metric in METRICS else metric.replace("_", " ")
-            _frame(axis, field, labelled(name[:1].upper() + name[1:], unit))
+            canvas.frame(axis, labelled(name[:1].upper() + name[1:], unit))
             _below(figure, mesh, [axis], "", extend=_extension(field, chosen[metric]))
         for axis in axes[len(fields) :]:
             axis.remove()
+        _label_outer(axes[: len(fields)], every_row=True)
     return figure
 
 
-def _panels(count: int, field: xr.DataArray, *, columns: int, colorbars: bool = False) -> tuple[Figure, list[Axes]]:
+def change_maps(fields: xr.Dataset, variable: str) -> Figure:
+    """Show the change of the temporal mean that is predicted, beside that of the coarse inputs and the true one.
+
+    Parameters
+    ----------
+    fields : xarray.Dataset
+        ``<variable>_change`` and, where there are such, ``<variable>_coarse_change`` and ``<variable>_true_change``,
+        shape (Y, X), with ``units`` and the coordinates of their grid.
+    variable : str
+        The predictand.
+    """
+    titles = {"change": "Predicted", "true_change": "Truth", "coarse_change": "Coarse inputs"}
+    shown = {title: fields[f"{variable}_{kind}"] for kind, title in titles.items() if f"{variable}_{kind}" in fields}
+    predicted = shown["Predicted"]
+    canvas, unit = Canvas(Grid.of(fields)), difference_unit_text(predicted.attrs.get("units"))
+    limits = _range([field.where(predicted.notnull()) for field in shown.values()])
+    one_sign = limits[0] >= 0 or limits[1] <= 0
+    if not one_sign:
+        limits = _symmetric(list(shown.values()))
+    with style():
+        figure, axes = _panels(len(shown), canvas, columns=3)
+        for axis, (title, field) in zip(axes, shown.items(), strict=True):
+            colours = FIELD_COLOURS if one_sign else DIVERGING_COLOURS
+            mesh = canvas.draw(axis, field.where(predicted.notnull()), colours, limits)
+            canvas.frame(axis, title)
+        _below(figure, mesh, axes, labelled("Change of the mean", unit))
+        _label_outer(axes)
+    return figure
+
+
+def _panels(count: int, canvas: Canvas, *, columns: int, colorbars: bool = False) -> tuple[Figure, list[Axes]]:
     """Return a figure of the page's width with panels of the shape of the domain and room around them."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    panel = (WIDTH - 0.45 - 0.12 * columns) / columns / _shape_ratio(field)
+    panel = (WIDTH - 0.45 - 0.12 * columns) / columns / canvas.ratio
     around = 0.9 if colorbars else 0.3
-    height = rows * (panel + around) + (0.1 if colorbars else 0.95)
+    names = 0.0 if canvas.grid.kind == "latlon" else 0.15  # of the axes
+    height = rows * (panel + around + names * colorbars) + (0.1 if colorbars else 0.95 + names)
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     figure = Figure(figsize=(WIDTH, height), layout=layout)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for row in range(rows):
-        for column in range(columns):
-            grid[row, column].tick_params(labelbottom=colorbars or row == rows - 1, labelleft=column == 0)
-    return figure, list(grid.ravel())
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
-def _draw(axes: Axes, field: xr.DataArray, colours: str, limits: Limits) -> QuadMesh:
-    grid = Grid.of(field)
-    values = np.ma.masked_invalid(field.transpose("lat", "lon").values)
-    low, high = limits
-    return axes.pcolormesh(grid.lon_bounds, grid.lat_bounds, values, cmap=colours, vmin=low, vmax=high, rasterized=True)
-
-
-def _frame(axes: Axes, field: xr.DataArray, title: str) -> None:
-    """Set title, extent, proportions and degrees of a map."""
-    grid = Grid.of(field)
-    axes.set_title(title)
-    axes.set_xlim(grid.lon_bounds[0], grid.lon_bounds[-1])
-    axes.set_ylim(grid.lat_bounds[0], grid.lat_bounds[-1])
-    axes.set_aspect(_aspect(field))
-    axes.set_facecolor("#DDDDDD")  # where cells are missing
-    for axis, sides in ((axes.xaxis, "EW"), (axes.yaxis, "NS")):
-        axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 4, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _, sides=sides: _degrees(value, sides)))
+def _label_outer(axes: Iterable[Axes], *, every_row: bool = False) -> None:
+    """Leave numbers and names of the axes only along the left and the lower side of the figure, or of each row."""
+    for axis in axes:
+        place = axis.get_subplotspec()
+        left = place is None or place.is_first_col()
+        lowest = every_row or place is None or place.is_last_row()
+        axis.tick_params(labelleft=left, labelbottom=lowest)
+        axis.xaxis.label.set_visible(lowest)
+        axis.yaxis.label.set_visible(left)
 
 
 def _below(figure: Figure, mesh: QuadMesh, axes: Iterable[Axes], label: str, *, extend: str = "neither") -> None:
@@ -223,7 +245,7 @@ def _score_fields(scores: xr.Dataset, variable: str) -> dict[str, xr.DataArray]:
     found = {
         str(name).removeprefix(prefix): field
         for name, field in scores.data_vars.items()
-        if str(name).startswith(prefix) and set(field.dims) == {"lat", "lon"}
+        if str(name).startswith(prefix) and field.ndim == 2
     }
     known = [metric for metric in METRICS if metric in found]
     return {metric: found[metric] for metric in [*known, *sorted(set(found) - set(known))]}
@@ -266,7 +288,7 @@ def _extension(field: xr.DataArray, limits: Limits) -> str:
 
 def _at(field: xr.DataArray, when: Any, title: str) -> xr.DataArray:
     try:
-        return field.sel(time=when).transpose("lat", "lon").load()
+        return field.sel(time=when).load()
     except KeyError as error:
         raise DataError(f"{title} of {field.name}: expected a field at {when}, found none at that time") from error
 
@@ -279,8 +301,12 @@ def _check_alike(truth: xr.DataArray, prediction: xr.DataArray) -> None:
         )
 
 
-def _area(field: xr.DataArray) -> xr.DataArray:
-    return Grid.of(field).area.assign_coords(lat=field["lat"], lon=field["lon"])
+def _rmse(truth: xr.DataArray, prediction: xr.DataArray) -> xr.DataArray:
+    """Area-weighted RMSE over the cells with a truth, for each step where there are several."""
+    # Not aligned by coordinates: those of a prediction may differ by rounding.
+    squared = truth.copy(data=(prediction.transpose(*truth.dims).data - truth.data) ** 2)
+    weights = xr.DataArray(Grid.of(truth).area.values, dims=horizontal(truth))
+    return cast(xr.DataArray, np.sqrt(squared.weighted(weights).mean(weights.dims)))
 
 
 def _name_and_unit(field: xr.DataArray) -> tuple[str, str]:
@@ -295,27 +321,3 @@ def _time_text(times: xr.DataArray, when: Any) -> str:
     text = times.sel(time=when).dt.strftime("%Y-%m-%d" if daily else "%Y-%m-%d %H:%M").item()
     calendar = times.dt.calendar
     return text if calendar in ("proleptic_gregorian", "standard", "gregorian") else f"{text} ({calendar} calendar)"
-
-
-def _degrees(value: float, sides: str) -> str:
-    """Return an angle as a reader expects it: 225 degrees east is 135°W."""
-    if sides == "EW":
-        value = (value + 180) % 360 - 180
-    if value in (0, -180):
-        return f"{abs(value):g}°"
-    return f"{abs(value):g}°{sides[0] if value > 0 else sides[1]}"
-
-
-def _aspect(field: xr.DataArray) -> float:
-    """Return the length of a degree of latitude in degrees of longitude, in the middle of the domain."""
-    middle = 0.5 * float(field["lat"].min() + field["lat"].max())
-    return 1.0 / max(float(np.cos(np.deg2rad(middle))), 0.1)
-
-
-def _shape_ratio(field: xr.DataArray) -> float:
-    grid = Grid.of(field)
-    return float(np.ptp(grid.lon_bounds) / np.ptp(grid.lat_bounds)) / _aspect(field)
-
-
-def _is_landscape(field: xr.DataArray) -> bool:
-    return _shape_ratio(field) > _LANDSCAPE

@@ -2,7 +2,7 @@
 
 from dl4ds_core.layers.interpolate import Interpolate
 from dl4ds_core.layers.localized import LocalizedAffine
-from dl4ds_core.layers.padding import CropTo, PadToMultiple
+from dl4ds_core.layers.padding import CropTo, PadToMultiple, RepeatEdges
 from dl4ds_core.layers.static import ConcatenateStatic
 from dl4ds_core.layers.subpixel import SubpixelUpsampling
 
@@ -12,5 +12,6 @@ __all__ = [
     "Interpolate",
     "LocalizedAffine",
     "PadToMultiple",
+    "RepeatEdges",
     "SubpixelUpsampling",
 ]

@@ -22,6 +22,8 @@ class Interpolate(keras.layers.Layer):
         Interpolation method.
     scale : int
         Fine cells per coarse cell, along each axis.
+    context : int
+        Coarse cells on each side that are used but have no fine cells in the output.
 
     Input shape
     -----------
@@ -29,21 +31,22 @@ class Interpolate(keras.layers.Layer):
 
     Output shape
     ------------
-    (batch, height * scale, width * scale, channels)
+    (batch, (height - 2 * context) * scale, (width - 2 * context) * scale, channels)
     """
 
-    def __init__(self, method: str, scale: int, **kwargs: Any) -> None:
+    def __init__(self, method: str, scale: int, context: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.method = method
         self.scale = scale
+        self.context = context
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the matrices of both axes."""
         _, height, width, _ = input_shape
         if height is None or width is None:
             raise ValueError(f"expected a fixed height and width, found the input shape {input_shape}")
-        self._rows = interpolation_matrix(self.method, height, self.scale)
-        self._columns = interpolation_matrix(self.method, width, self.scale)
+        self._rows = interpolation_matrix(self.method, height, self.scale, self.context)
+        self._columns = interpolation_matrix(self.method, width, self.scale, self.context)
 
     def call(self, inputs: Any) -> Any:
         """Apply the matrices along both axes."""
@@ -56,15 +59,11 @@ class Interpolate(keras.layers.Layer):
         return ops.reshape(ops.matmul(rows, flat), (-1, rows.shape[0], shape[2], shape[3]))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, height * scale, width * scale, channels)."""
-        batch, height, width, channels = input_shape
-        return (
-            batch,
-            None if height is None else height * self.scale,
-            None if width is None else width * self.scale,
-            channels,
-        )
+        """Return the shape of the output."""
+        batch, *sizes, channels = input_shape
+        height, width = (None if size is None else (size - 2 * self.context) * self.scale for size in sizes)
+        return (batch, height, width, channels)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "method": self.method, "scale": self.scale}
+        return {**super().get_config(), "method": self.method, "scale": self.scale, "context": self.context}

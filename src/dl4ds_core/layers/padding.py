@@ -1,4 +1,4 @@
-"""Padding to sizes that can be halved, and back."""
+"""Padding: to sizes that can be halved, and back; and all around."""
 
 from __future__ import annotations
 
@@ -85,3 +85,46 @@ class CropTo(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+@keras.saving.register_keras_serializable("dl4ds_core")
+class RepeatEdges(keras.layers.Layer):
+    """Repeat the outermost rows and columns on all four sides.
+
+    Parameters
+    ----------
+    cells : int
+        How often.
+
+    Input shape
+    -----------
+    (batch, height, width, channels)
+
+    Output shape
+    ------------
+    (batch, height + 2 * cells, width + 2 * cells, channels)
+    """
+
+    def __init__(self, cells: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cells = cells
+
+    def call(self, inputs: Any) -> Any:
+        """Pad rows, then columns."""
+        x = inputs
+        if self.cells:
+            first, last = (ops.repeat(row, self.cells, axis=1) for row in (x[:, :1], x[:, -1:]))
+            x = ops.concatenate([first, x, last], axis=1)
+            first, last = (ops.repeat(column, self.cells, axis=2) for column in (x[:, :, :1], x[:, :, -1:]))
+            x = ops.concatenate([first, x, last], axis=2)
+        return x
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return (batch, height + 2 * cells, width + 2 * cells, channels)."""
+        batch, *sizes, channels = input_shape
+        height, width = (None if size is None else size + 2 * self.cells for size in sizes)
+        return (batch, height, width, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "cells": self.cells}

@@ -1,4 +1,4 @@
-"""What the report says about the samples, read from the headers of their files."""
+"""What the report says about the samples, read from their files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import xarray as xr
 
 from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
+from dl4ds_core.grids import Grid
 
 _DECODER = xr.coders.CFDatetimeCoder()
+_VALUES = 4_000_000  # in memory at once
 
 
 def describe_samples(fine: Mapping[str, str | Path], coarse: str | Path | None = None) -> dict[str, Any]:
@@ -28,30 +30,32 @@ def describe_samples(fine: Mapping[str, str | Path], coarse: str | Path | None =
     Returns
     -------
     dict
-        ``splits`` (name, steps, first, last, calendar), ``variables`` (long_name and units, by name)
-        and ``grids`` (name; lat, lon: numbers of cells; south, north, west, east: outermost centres;
-        spacing: of latitudes and of longitudes; degrees).
+        ``splits`` (name, steps, first, last, calendar); ``variables`` (by name: long_name, units; cells: how many of
+        the fine grid have a value at any step of the last split, and are predicted there); and ``grids`` (name; shape:
+        rows and columns; description; south, north, west, east: outermost centres, degrees; across the date line,
+        west is larger than east).
 
     Raises
     ------
     DataError
         If a file is missing or can't be read.
     """
-    splits, first = [], None
+    described: dict[str, Any] = {"splits": [], "variables": {}, "grids": []}
     for name, path in fine.items():
         with _opened(path) as samples:
-            splits.append(_split(name, samples))
-            first = first or {"variables": _variables(samples), "grids": [_grid("fine", samples)]}
-    described = {"splits": splits} | (first or {"variables": [], "grids": []})
+            described["splits"].append(_split(name, samples))
+            if len(described["splits"]) == len(fine):
+                described["variables"] = _variables(samples)
+                described["grids"] = [_grid("fine", samples)]
     if coarse is not None:
         with _opened(coarse) as samples:
-            described["grids"] = [*described["grids"], _grid("coarse", samples)]
+            described["grids"].append(_grid("coarse", samples))
     return described
 
 
 def _opened(path: str | Path) -> xr.Dataset:
     try:
-        return xr.open_dataset(path, decode_times=_DECODER, chunks=None, cache=False)
+        return xr.open_dataset(path, decode_times=_DECODER, decode_coords="all", chunks=None, cache=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: expected a netCDF file of samples, but can't read it: {error}; prepare the data again"
@@ -72,35 +76,51 @@ def _split(name: str, samples: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _variables(samples: xr.Dataset) -> dict[str, dict[str, str]]:
+def _variables(samples: xr.Dataset) -> dict[str, dict[str, Any]]:
+    dims = {"time", *Grid.of(samples).dims}
     return {
         str(name): {
             "long_name": str(field.attrs.get("long_name") or field.attrs.get("standard_name", "")).replace("_", " "),
             "units": str(field.attrs.get("units", "")),
+            "cells": _ever_valid(field),
         }
         for name, field in samples.data_vars.items()
-        if {"time", "lat", "lon"} <= set(field.dims)
+        if dims <= set(field.dims)
     }
 
 
+def _ever_valid(field: xr.DataArray) -> int:
+    """Count cells with a value at any step; reading ends where all of them have had one."""
+    steps = max(1, _VALUES * field.sizes["time"] // max(field.size, 1))
+    valid = np.zeros(field.isel(time=0).shape, dtype=bool)
+    start = 0
+    while start < field.sizes["time"] and not valid.all():
+        stop = start + (steps if start else 1)  # one step is enough where nothing is missing
+        valid |= field.isel(time=slice(start, stop)).notnull().values.any(axis=field.dims.index("time"))
+        start = stop
+    return int(valid.sum())
+
+
 def _grid(name: str, samples: xr.Dataset) -> dict[str, Any]:
-    lat, lon = (np.asarray(samples[axis], dtype=float) for axis in ("lat", "lon"))
+    grid = Grid.of(samples)
+    # Seen from the middle, so that a domain across the date line, or Greenwich, is in one piece.
+    middle = float(grid.lon[grid.shape[0] // 2, grid.shape[1] // 2])
+    around = (grid.lon - middle + 180) % 360 - 180
     return {
         "name": name,
-        "lat": lat.size,
-        "lon": lon.size,
-        "south": float(lat.min()),
-        "north": float(lat.max()),
-        "west": float(lon.min()),
-        "east": float(lon.max()),
-        "spacing": [float(np.median(np.diff(axis))) if axis.size > 1 else None for axis in (lat, lon)],
+        "shape": list(grid.shape),
+        "description": grid.describe(),
+        "south": float(grid.lat.min()),
+        "north": float(grid.lat.max()),
+        "west": float((middle + around.min() + 180) % 360 - 180),
+        "east": float((middle + around.max() + 180) % 360 - 180),
     }
 
 
 def runs(config: Config) -> list[tuple[str, int]]:
     """Return (model, seed) of every network and seed, then (baseline, 0) of every baseline."""
     networks = [(model, seed) for model in config.models for seed in config.seeds]
-    return networks + [(baseline, 0) for baseline in config.verification.baselines]
+    return networks + [(baseline, 0) for baseline in config.baselines]
 
 
 def by_run(config: Config, root: str | Path, files: Iterable[str | Path]) -> dict[tuple[str, int], list[Path]]:

@@ -16,9 +16,10 @@ from dl4ds_core.errors import DataError
 from dl4ds_core.io import atomic
 from dl4ds_core.provenance import redacted
 from dl4ds_core.report import tables
+from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import overall, typical_seeds
 from dl4ds_core.report.text import duration, size
-from dl4ds_core.report.words import summary_in_words
+from dl4ds_core.report.words import pairs_in_words, summary_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ CAPTIONS = {
     "maps-random": "Truth, coarse input and prediction on one colour scale, and the error, at a test time "
     "step drawn at random, the same one for all models.",
     "scores": "Scores per cell over the test period; the colours mean the same in the figures of all models.",
+    "change": "Change of the temporal mean since the reference: predicted, true where it is known, and of the coarse "
+    "inputs, on one colour scale.",
     "training": "Loss and validation RMSE over the epochs; the weights of the best epoch are used.",
     "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
 }
@@ -49,6 +52,7 @@ def write_report(
     figures: Mapping[Run, Sequence[str | Path]] | None = None,
     rankings: Sequence[str | Path] = (),
     histories: Mapping[Run, pd.DataFrame] | None = None,
+    inputs: Mapping[str, pd.DataFrame] | None = None,
     command: str = "",
 ) -> None:
     """Write the report as one HTML file. Parts for which nothing is given are left out.
@@ -73,6 +77,8 @@ def write_report(
         PNG files with the ranking of the models.
     histories : mapping of (model, seed) to pandas.DataFrame, optional
         Histories of the trainings.
+    inputs : mapping of scenario to pandas.DataFrame, optional
+        Shares of a scenario's inputs outside the range of the training.
     command : str
         What repeats the experiment.
 
@@ -96,7 +102,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "size": size}
-    content = _content(config, summary, samples or {}, figures or {}, rankings, histories or {})
+    content = _content(config, summary, samples or {}, figures or {}, rankings, histories or {}, inputs or {})
     content["cost"] = tables.cost_table(provenance["cost"])
     page = environment.get_template(source.name).render(**content, provenance=redacted(provenance), command=command)
     with atomic(path) as temporary:
@@ -111,6 +117,7 @@ def _content(
     figures: Mapping[Run, Sequence[str | Path]],
     rankings: Sequence[str | Path],
     histories: Mapping[Run, pd.DataFrame],
+    inputs: Mapping[str, pd.DataFrame],
 ) -> dict[str, Any]:
     networks = list(config.models)
     confidence = config.verification.bootstrap.confidence
@@ -122,7 +129,8 @@ def _content(
         "title": config.title or config.experiment,
         "confidence": f"{100 * confidence:g}%",
         "data": tables.data_tables(config, samples),
-        "scale": config.data.scale,
+        "pairs": pairs_in_words(config),
+        "scenarios": scenario_tables(config, summary, inputs),
         "words": [
             summary_in_words(summary, name, networks=networks, confidence=confidence, label=labels[name])
             for name in variables
@@ -213,7 +221,7 @@ def _figure(path: Path, several: bool) -> dict[str, Any]:
     if not content.startswith(_PNG) or len(content) < 24:
         raise DataError(f"{path}: expected a PNG file for the report, found another kind of file; make it again")
     kind = _kind(path)
-    subject = path.stem.removeprefix(kind).strip("-") if several else ""
+    subject = path.stem.removeprefix(kind).strip("-") if several or kind == "change" else ""
     caption = ": ".join(filter(None, [subject, CAPTIONS[kind]])) if kind else path.stem
     return {
         "uri": f"data:image/png;base64,{base64.b64encode(content).decode()}",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dl4ds_core.config import Config, model_settings
+from dl4ds_core.config.inputs import Predictor
 from dl4ds_core.report.scores import Score, metrics_of, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, labelled, number, unit_text
 from dl4ds_core.verification import METRICS
@@ -56,29 +57,23 @@ def score_table(summary: pd.DataFrame, variable: str, split: str, networks: Coll
 
 
 def data_tables(config: Config, samples: Mapping[str, Any]) -> dict[str, Any]:
-    """Return variables with their sources, periods with their steps, and grids."""
+    """Return variables with their sources, periods with their steps, and grids.
+
+    Of the fine grid it is said how many of its cells are predicted, where these are not all of them.
+    """
     described = samples.get("variables", {})
-    variables = [
-        {
-            "name": name,
-            "role": role,
-            "long_name": described.get(name, {}).get("long_name", ""),
-            "units": unit_text(described.get(name, {}).get("units") or entry.units),
-            "source": entry.source,
-            "variable": entry.variable,
-        }
-        for role, entries in (("predictand", config.data.predictands), ("static field", config.data.static))
-        for name, entry in entries.items()
-    ]
     steps = {split["name"]: split for split in samples.get("splits", ())}
     periods = [
-        {"name": name, "configured": getattr(config.split, name), **steps.get(name, {})}
+        {"name": name, "configured": _configured(config, name), **steps.get(name, {})}
         for name in ("train", "validation", "test")
     ]
+    predicted = {
+        name: described[name]["cells"] for name in config.data.predictands if "cells" in described.get(name, {})
+    }
     return {
-        "variables": variables,
+        "variables": _variables(config, described),
         "periods": periods,
-        "grids": [_grid(grid) for grid in samples.get("grids", ())],
+        "grids": [_grid(grid, predicted) for grid in samples.get("grids", ())],
     }
 
 
@@ -176,18 +171,61 @@ def _cell(metric: str, scores: Mapping[str, Score], model: str, decimals: int) -
         "value": fixed(score.value, digits),
         "interval": f"{fixed(score.lower, digits)} to {fixed(score.upper, digits)}" if score.has_interval else "",
         "sort": "" if math.isnan(distance) else repr(distance),
-        "best": model == next(iter(scores)),
+        "best": model == next(iter(scores)) and not math.isnan(score.value),
     }
 
 
-def _grid(grid: Mapping[str, Any]) -> dict[str, str]:
-    spacing = [f"{step:.4g}°" for step in grid["spacing"] if step is not None]
+def _variables(config: Config, described: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return one row for each field of the configuration, in the order in which it names them."""
+    data = config.data
+    rows = [_variable("predictand", name, entry, described) for name, entry in data.predictands.items()]
+    for name, entry in data.coarse.variables.items():
+        if isinstance(entry, str):
+            entry = Predictor(source=data.coarse.origin, variable=entry)
+        rows.append(_variable("coarse input", name, entry, described))
+    rows += [_variable("predictor", name, entry, described) for name, entry in data.predictors.items()]
+    return rows + [_variable("static field", name, entry, described) for name, entry in data.static.items()]
+
+
+def _variable(role: str, name: str, entry: Any, described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    derived = getattr(entry, "derived", None)
+    return {
+        "name": name,
+        "role": role,
+        "long_name": described.get(name, {}).get("long_name", ""),
+        "units": unit_text(described.get(name, {}).get("units") or entry.units),
+        "source": "derived from the grid" if derived else entry.source,
+        "variable": derived.replace("_", " ") if derived else entry.variable,
+    }
+
+
+def _configured(config: Config, name: str) -> list[str]:
+    """Return what the configuration says of a split: the ends of its period, its years, or how it is drawn."""
+    split = config.split
+    given = getattr(split, name, None) or ()
+    if split.method == "periods":
+        return list(given)
+    if given:
+        return [", ".join(map(str, given))]
+    if split.method == "kfold":
+        return [f"years in {split.folds} folds"]
+    return [f"{split.method} drawn at random, seed {split.seed}"]
+
+
+def _grid(grid: Mapping[str, Any], predicted: Mapping[str, int]) -> dict[str, str]:
+    rows, columns = grid["shape"]
+    cells = f"{rows} × {columns}"
+    if grid["name"] == "fine" and any(count < rows * columns for count in predicted.values()):
+        alike = len(set(predicted.values())) == 1
+        counts = [f"{count}{'' if alike else f' ({name})'}" for name, count in predicted.items()]
+        cells += f"; predicted: {counts[0] if alike else ', '.join(counts)}"
     return {
         "name": grid["name"],
-        "cells": f"{grid['lat']} × {grid['lon']}",
+        "cells": cells,
         "latitude": f"{_angle(grid['south'])}° to {_angle(grid['north'])}°",
         "longitude": f"{_angle(grid['west'])}° to {_angle(grid['east'])}°",
-        "spacing": " × ".join(spacing),
+        # Kind and size of the cells: their number stands beside it.
+        "spacing": grid["description"].removeprefix(f"{rows} x {columns} ").replace(" x ", " × "),
     }
 
 

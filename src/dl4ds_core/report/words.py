@@ -6,8 +6,26 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
+from dl4ds_core.config import Config
 from dl4ds_core.report.scores import Score, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, number
+
+
+def pairs_in_words(config: Config) -> str:
+    """Say what the inputs of the networks are."""
+    data = config.data
+    if data.coarse.explicit:
+        text = f"The coarse fields come from another data set, {data.coarse.origin}"
+    elif data.coarse.origin == "none":
+        text = "There are no coarse fields of the predictands"
+    else:
+        text = f"The coarse input is each predictand itself, coarsened by {data.scale} with area-weighted means"
+    text += f"; predictors are {', '.join(data.predictors)}." if data.predictors else "."
+    if data.context:
+        text += f" Inputs reach {data.context} coarse cells beyond the domain."
+    if data.missing == "mask":
+        text += " Missing values of the predictands are left out of everything."
+    return text
 
 
 def summary_in_words(

@@ -1,6 +1,7 @@
 """Supervised training of one network by any number of ranks.
 
-Sums and counts are exchanged, not means: partial batches and any number of ranks give the gradient of one process.
+Sums and weights are exchanged, not means: partial batches, missing cells and any number of ranks give the gradient of
+one process.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ import tensorflow as tf
 from dl4ds_core.config import ModelSettings
 from dl4ds_core.errors import TrainingError
 from dl4ds_core.grids import Grid
-from dl4ds_core.losses import weighted_loss
+from dl4ds_core.losses import error_where_valid, mean_weight, weighted_loss
 from dl4ds_core.models.networks import build_network
-from dl4ds_core.pipeline import Samples, batches, epoch_order
+from dl4ds_core.pipeline import Batch, Samples, batches, epoch_order
 from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import checkpoints, stopping
 from dl4ds_core.training.checkpoints import Progress
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: Batches of the validation between two looks at the signals.
 VALIDATION_STEPS = 16
+
+_NO_TRUTH = "split.{}: the truth is missing in all cells of all time steps; choose another period or domain"
 
 
 def learning_rate(base: float, schedule: str, step: int, steps: int) -> float:
@@ -48,6 +51,39 @@ def learning_rate(base: float, schedule: str, step: int, steps: int) -> float:
     return base * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
+def physical_error(scalers: Sequence[Scaler]) -> Callable[[Any, Any, Any], Any]:
+    """Return a function that gives errors in physical units.
+
+    Parameters
+    ----------
+    scalers : sequence of Scaler
+        One per predictand.
+
+    Returns
+    -------
+    callable
+        Of truth and prediction in normalised units, and weights as for a loss: prediction minus truth, (batch, Y, X,
+        predictand), zero where the truth is missing.
+    """
+    factors = np.stack(np.broadcast_arrays(*[scaler.factor for scaler in scalers]), axis=-1).astype(np.float32)
+    curved = [number for number, scaler in enumerate(scalers) if scaler.transform != "none"]
+
+    def error(truth: Any, prediction: Any, weights: Any) -> Any:
+        # Without the offsets, which cancel: they would cost digits.
+        errors = (prediction - truth) * factors
+        if curved:
+            columns = tf.unstack(errors, axis=-1)
+            for number in curved:
+                of_prediction, of_truth = (
+                    scalers[number].inverse(field[..., number], keras.ops) for field in (prediction, truth)
+                )
+                columns[number] = of_prediction - of_truth
+            errors = tf.stack(columns, axis=-1)
+        return error_where_valid(tf.zeros_like(errors), errors, weights)
+
+    return error
+
+
 class Trainer:
     """Trains one network.
 
@@ -60,11 +96,13 @@ class Trainer:
     samples, validation : Samples
         Training and validation period.
     static : numpy.ndarray or None
-        Static fields, shape (1, lat, lon, field), normalised units.
+        Static fields, shape (1, Y, X, field), normalised units.
     scalers : dict
         For scores in physical units.
     scale : int
         Fine cells per coarse cell.
+    context : int
+        Coarse cells around the domain.
     ranks : Ranks
         The workers.
     """
@@ -78,6 +116,7 @@ class Trainer:
         static: np.ndarray | None,
         scalers: dict[str, Scaler],
         scale: int,
+        context: int,
         ranks: Ranks,
     ) -> None:
         self.settings, self.seed, self.ranks = settings, seed, ranks
@@ -89,7 +128,9 @@ class Trainer:
             scale=scale,
             channels=len(samples.channels),
             outputs=len(samples.predictands),
+            base=samples.base,
             static=0 if static is None else static.shape[-1],
+            context=context,
         )
         self.optimizer = keras.optimizers.Adam(training.learning_rate)
         self.optimizer.build(self.network.trainable_variables)
@@ -100,37 +141,50 @@ class Trainer:
         self._static = None if static is None else tf.constant(static)
         area = Grid.of(samples.fine).area.values[..., None]
         self._area = tf.constant((area / area.mean()).astype(np.float32))
-        factors = [np.broadcast_to(scalers[f"fine.{name}"].factor, area.shape[:2]) for name in samples.predictands]
-        self._factors = tf.constant(np.stack(factors, axis=-1).astype(np.float32))
+        self._physical_error = physical_error([scalers[f"fine.{name}"] for name in samples.predictands])
         self._loss = weighted_loss({str(name): weight for name, weight in training.loss.items()})
         self._step = tf.function(self._training_step, reduce_retracing=True)
         self._score = tf.function(self._validation_step, reduce_retracing=True)
+
+    def predict(self, coarse: np.ndarray) -> np.ndarray:
+        """Return the network's output for some samples, (sample, Y, X, predictand), normalised units."""
+        return np.asarray(self._predict(tf.constant(coarse), training=False))
 
     def _predict(self, coarse: Any, *, training: bool) -> Any:
         inputs = [coarse] if self._static is None else [coarse, self._static]
         return self.network(inputs, training=training)
 
-    def _training_step(self, coarse: Any, fine: Any, weights: Any, flags: Any) -> Any:
-        """Return the sums over all ranks of loss and samples, then of the flags."""
+    def _training_step(self, coarse: Any, fine: Any, mask: Any, weights: Any, flags: Any) -> Any:
+        """Return the sums over all ranks of loss and weight, then of the flags.
+
+        A sample without missing cells weighs one, others the valid part of their area.
+        """
+        cells = self._area if mask is None else self._area * mask
+        count = tf.reduce_sum(weights if mask is None else mean_weight(cells) * weights)
         with tf.GradientTape() as tape:
-            losses = self._loss(fine, self._predict(coarse, training=True), self._area)
+            losses = self._loss(fine, self._predict(coarse, training=True), cells)
             total = tf.reduce_sum(losses * weights)
         gradients = tape.gradient(total, self.network.trainable_variables)
         # The flags travel with what is exchanged anyway: after the same step, all ranks know who wants to stop.
-        numbers = tf.concat([tf.stack([total, tf.reduce_sum(weights)]), flags], axis=0)
+        numbers = tf.concat([tf.stack([total, count]), flags], axis=0)
         *gradients, numbers = self.ranks.sum([*gradients, numbers])
-        count = numbers[1]
-        self.optimizer.apply([gradient / count for gradient in gradients], self.network.trainable_variables)
+        # In a batch without a valid cell all gradients are zero; dividing by zero would make them NaN.
+        divisor = tf.where(numbers[1] > 0, numbers[1], 1.0)
+        self.optimizer.apply([gradient / divisor for gradient in gradients], self.network.trainable_variables)
         return numbers
 
-    def _validation_step(self, coarse: Any, fine: Any, weights: Any) -> tuple[Any, Any, Any]:
+    def _validation_step(self, coarse: Any, fine: Any, mask: Any, weights: Any) -> tuple[Any, Any, Any]:
+        """Return sums over this rank's samples: of the loss, of squared errors and of weights, by predictand."""
+        cells = self._area if mask is None else self._area * mask
         prediction = self._predict(coarse, training=False)
-        losses = self._loss(fine, prediction, self._area)
-        squares = tf.reduce_mean(tf.square((prediction - fine) * self._factors) * self._area, axis=(1, 2))
+        losses = self._loss(fine, prediction, cells)
+        errors = self._physical_error(fine, prediction, cells)
+        squares = tf.reduce_mean(tf.square(errors) * cells, axis=(1, 2))
+        valid = tf.ones_like(squares) if mask is None else tf.reduce_mean(cells, axis=(1, 2))
         return (
             tf.reduce_sum(losses * weights),
             tf.reduce_sum(squares * weights[:, None], axis=0),
-            tf.reduce_sum(weights),
+            tf.reduce_sum(valid * weights[:, None], axis=0),
         )
 
     def fit(self, folder: str | Path, identity: str, checkpoint_minutes: float) -> tuple[Progress, str]:
@@ -214,7 +268,7 @@ class Trainer:
                 training.epochs * self.steps,
             )
             self.optimizer.learning_rate.assign(rate)
-            total, count, *flags = self._step(batch.coarse, batch.fine, batch.weights, _flags()).numpy().tolist()
+            total, count, *flags = self._step(*_arrays(batch), _flags()).numpy().tolist()
             ended = time.monotonic()
             progress.add_step(total, count, ended - began)
             self._require_finite(rate)
@@ -250,7 +304,15 @@ class Trainer:
         raise stopped
 
     def _end_epoch(self) -> None:
-        """Validate, and add the epoch to the history."""
+        """Validate, and add the epoch to the history.
+
+        Raises
+        ------
+        TrainingError
+            If the truth is missing everywhere, in training or in validation.
+        """
+        if not self.progress.count:
+            raise TrainingError(_NO_TRUTH.format("train"))
         began = time.monotonic()
         validation_loss, validation_rmse, flags = self._validate()
         progress, seconds = self.progress, time.monotonic() - began
@@ -274,7 +336,7 @@ class Trainer:
     def _validate(self) -> tuple[float, float, list[float]]:
         """Return loss and RMSE over the validation period, and the sums of the flags.
 
-        The RMSE is in physical units (mean over predictands).
+        The RMSE is in physical units, over all valid area of all steps (mean over predictands).
         """
         size = self.settings.training.batch_size
         order = np.arange(len(self.validation))
@@ -282,12 +344,18 @@ class Trainer:
         for number, batch in enumerate(
             batches(self.validation, order, size, self.ranks.rank, self.ranks.size), start=1
         ):
-            parts = self._score(batch.coarse, batch.fine, batch.weights)
+            parts = self._score(*_arrays(batch))
             sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
             if number % VALIDATION_STEPS == 0:
                 self._heed(self.ranks.sum([_flags()])[0].numpy().tolist())
-        loss, squares, count, flags = self.ranks.sum([*sums, _flags()])
-        return float(loss / count), float(tf.reduce_mean(tf.sqrt(squares / count))), flags.numpy().tolist()
+        loss, squares, valid, flags = (part.numpy() for part in self.ranks.sum([*sums, _flags()]))
+        if not valid.all():
+            raise TrainingError(_NO_TRUTH.format("validation"))
+        return float(loss / valid.mean()), float(np.sqrt(squares / valid).mean()), flags.tolist()
+
+
+def _arrays(batch: Batch) -> tuple[Any, ...]:
+    return batch.coarse, batch.fine, batch.mask, batch.weights
 
 
 def _flags() -> Any:

@@ -11,6 +11,7 @@ from dl4ds_core.verification.bootstrap import (
     intervals,
     record_segments,
     resampled_means,
+    resampled_sums,
 )
 from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
 from dl4ds_core.verification.metrics import METRICS, Metric
@@ -33,6 +34,7 @@ __all__ = [
     "read_summary",
     "record_segments",
     "resampled_means",
+    "resampled_sums",
     "rmse",
     "spearman",
     "ssim",

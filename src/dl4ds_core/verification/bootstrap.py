@@ -16,7 +16,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 
-__all__ = ["block_steps", "block_weights", "intervals", "record_segments", "resampled_means"]
+__all__ = ["block_steps", "block_weights", "intervals", "record_segments", "resampled_means", "resampled_sums"]
 
 FloatArray = npt.NDArray[np.float64]
 CountArray = npt.NDArray[np.int32]
@@ -180,11 +180,32 @@ def resampled_means(values: npt.NDArray[np.floating], counts: npt.NDArray[np.int
     numpy.ndarray
         Means ``(..., sample)``.
     """
-    means = np.empty((*values.shape[:-1], counts.shape[0]))
+    return resampled_sums(values, counts) / values.shape[-1]
+
+
+def resampled_sums(values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> FloatArray:
+    """Sum over time of each resample.
+
+    Where values are missing, the mean of a resample is the ratio of two of these: of the values, 0 where they are
+    missing, and of their weights.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Values ``(..., time)``.
+    counts : numpy.ndarray
+        Resamples ``(sample, time)`` of `block_weights`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Sums ``(..., sample)``.
+    """
+    sums = np.empty((*values.shape[:-1], counts.shape[0]))
     for first in range(0, counts.shape[0], _SAMPLES_AT_ONCE):
         some = slice(first, first + _SAMPLES_AT_ONCE)
-        means[..., some] = values @ counts[some].T.astype(np.float64)
-    return means / values.shape[-1]
+        sums[..., some] = values @ counts[some].T.astype(np.float64)
+    return sums
 
 
 def intervals(resampled: FloatArray, *, confidence: float = 0.9) -> tuple[FloatArray, FloatArray]:

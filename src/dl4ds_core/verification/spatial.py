@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
+from scipy.ndimage import maximum_filter
 from skimage.metrics import structural_similarity
 
 from dl4ds_core.errors import DataError
 
 __all__ = ["ssim"]
+
+FloatArray = npt.NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +34,9 @@ def ssim(forecast: xr.DataArray, observation: xr.DataArray, *, data_range: float
 
     with means, variances and the covariance under a Gaussian window of 11 x 11 cells and a standard deviation
     of 1.5 cells, :math:`c_1 = (0.01 L)^2`, :math:`c_2 = (0.03 L)^2` and the data range :math:`L`. Fields are
-    mirrored at their edges, and all cells have a value. Where a field is narrower than 11 cells, the largest
-    odd window that fits is taken, its standard deviation shrunk in proportion; the log and the attribute
-    ``comment`` then say so.
+    mirrored at their edges, and all cells have a value but those whose window holds a missing one: no value is made up,
+    so what is missing has no influence. Where a field is narrower than 11 cells, the largest odd window that fits is
+    taken, its standard deviation shrunk in proportion; the log and the attribute ``comment`` then say so.
 
     The first factor compares the means relative to zero, so the score of a temperature in K is not that of
     the same field in degC: compare models in one unit.
@@ -40,7 +44,8 @@ def ssim(forecast: xr.DataArray, observation: xr.DataArray, *, data_range: float
     Parameters
     ----------
     forecast, observation : xarray.DataArray
-        Fields ``(time, lat, lon)`` with equal coordinates, in the same units, without missing values.
+        Fields ``(time, Y, X)`` with equal coordinates, in the same units. The observation may be NaN, at other cells
+        from step to step; the forecast must have a value where the observation has one.
     data_range : float
         Largest minus smallest value of the observations, in their units, over the training period: fixed
         beforehand, so that the scores of two models and two periods compare.
@@ -48,13 +53,13 @@ def ssim(forecast: xr.DataArray, observation: xr.DataArray, *, data_range: float
     Returns
     -------
     xarray.DataArray
-        Local similarity ``(time, lat, lon)``, between -1 and 1 (identical).
+        Local similarity ``(time, Y, X)``, between -1 and 1 (identical); NaN where a cell of the window is missing.
 
     Raises
     ------
     DataError
-        If the fields differ in shape or coordinates, hold missing values or are narrower than 3 cells, or if
-        the data range is not a positive number.
+        If the fields differ in shape or coordinates, the forecast misses a value that the observation has, a value is
+        infinite, the fields are narrower than 3 cells, or the data range is not a positive number.
 
     References
     ----------
@@ -65,23 +70,21 @@ def ssim(forecast: xr.DataArray, observation: xr.DataArray, *, data_range: float
     if not (np.isfinite(data_range) and data_range > 0):
         raise DataError(f"SSIM: expected a positive data range, found {data_range}; is the training field constant?")
     _check_fields(forecast, observation)
-    window = _window(forecast.sizes["lat"], forecast.sizes["lon"])
+    window = _window(*forecast.shape[1:])
     predicted = np.asarray(forecast.values, dtype=np.float64)
     observed = np.asarray(observation.values, dtype=np.float64)
-    if not (np.isfinite(predicted).all() and np.isfinite(observed).all()):
-        raise DataError("SSIM: expected fields without missing values; fill or cut them first.")
-    local = np.empty(predicted.shape)
-    for step, (image, reference) in enumerate(zip(predicted, observed, strict=True)):
-        _, local[step] = structural_similarity(
-            image,
-            reference,
-            win_size=window,
-            data_range=data_range,
-            full=True,
-            gaussian_weights=True,
-            sigma=SIGMA * (window - 1) / (WINDOW - 1),
-            use_sample_covariance=False,
+    missing = np.isnan(observed)
+    if np.isinf(observed).any() or not (np.isfinite(predicted) | missing).all():
+        raise DataError(
+            "SSIM: expected fields without missing values but where the observation has none, and without infinite "
+            "ones; fill or cut them first."
         )
+    local = np.full(predicted.shape, np.nan)
+    for step, gaps in enumerate(missing):
+        whole = _whole_windows(gaps, window)
+        if whole.any():
+            image, reference = (np.where(gaps, 0.0, field[step]) for field in (predicted, observed))
+            local[step, whole] = _similarity(image, reference, window, data_range)[whole]
     attributes = {
         "long_name": "structural similarity",
         "units": "1",
@@ -90,22 +93,46 @@ def ssim(forecast: xr.DataArray, observation: xr.DataArray, *, data_range: float
     return xr.DataArray(local, coords=observation.coords, dims=observation.dims, name="ssim", attrs=attributes)
 
 
+def _similarity(image: FloatArray, reference: FloatArray, window: int, data_range: float) -> FloatArray:
+    """Local similarity ``(Y, X)`` of two fields without missing values."""
+    _, local = structural_similarity(
+        image,
+        reference,
+        win_size=window,
+        data_range=data_range,
+        full=True,
+        gaussian_weights=True,
+        sigma=SIGMA * (window - 1) / (WINDOW - 1),
+        use_sample_covariance=False,
+    )
+    return np.asarray(local)
+
+
+def _whole_windows(missing: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.bool_]:
+    """Where no cell ``(Y, X)`` of the window is missing; mirrored at the edges as the fields are."""
+    if not missing.any():
+        return np.ones_like(missing)
+    return ~maximum_filter(missing, size=window, mode="reflect")
+
+
 def _check_fields(forecast: xr.DataArray, observation: xr.DataArray) -> None:
-    expected = ("time", "lat", "lon")
-    if forecast.dims != expected or observation.dims != expected:
-        raise DataError(f"SSIM: expected dimensions {expected}; found {forecast.dims} and {observation.dims}.")
+    if observation.ndim != 3 or observation.dims[0] != "time" or forecast.dims != observation.dims:
+        raise DataError(
+            "SSIM: expected dimensions time and two of the grid, the same of both fields; "
+            f"found {forecast.dims} and {observation.dims}."
+        )
     try:
         xr.align(forecast, observation, join="exact", copy=False)
     except ValueError as error:
         raise DataError(f"SSIM: forecast and observation must have the same coordinates; {error}") from error
 
 
-def _window(n_lat: int, n_lon: int) -> int:
+def _window(rows: int, columns: int) -> int:
     """Width in cells of the window: 11, or the largest odd number of cells that fits."""
-    narrowest = min(n_lat, n_lon)
+    narrowest = min(rows, columns)
     if narrowest < 3:
-        raise DataError(f"SSIM: expected a field of 3 x 3 cells or more; found {n_lat} x {n_lon}.")
+        raise DataError(f"SSIM: expected a field of 3 x 3 cells or more; found {rows} x {columns}.")
     window = min(WINDOW, narrowest - 1 + narrowest % 2)
     if window < WINDOW:
-        logger.warning("SSIM: the field of %d x %d cells takes a window of %d cells", n_lat, n_lon, window)
+        logger.warning("SSIM: the field of %d x %d cells takes a window of %d cells", rows, columns, window)
     return window

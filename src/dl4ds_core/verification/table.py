@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -11,26 +12,34 @@ import pandas as pd
 import xarray as xr
 
 from dl4ds_core.errors import DataError
+from dl4ds_core.grids import Grid
 from dl4ds_core.io import difference_units
-from dl4ds_core.verification import moments
+from dl4ds_core.verification import inputs, moments
 from dl4ds_core.verification.bootstrap import (
     CountArray,
     FloatArray,
     block_steps,
     block_weights,
     intervals,
-    resampled_means,
+    resampled_sums,
 )
 from dl4ds_core.verification.metrics import METRICS, Metric
 
-__all__ = ["verify"]
+__all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "verify"]
 
 logger = logging.getLogger(__name__)
 
-_DIMS = ("time", "lat", "lon")
+FEWEST_STEPS = 30
+"""A cell with fewer valid steps has no correlation, unless it has all steps of the record."""
+
+SMALLEST_SHARE = 0.1
+"""Nor has a cell with a smaller share of valid steps."""
 
 _ARRAY_BYTES = 2**26
 """Size of the arrays worked on at once: some fifteen of them exist at the same time."""
+
+_SERIES = "series"
+"""Key of the valid area of each step, which all scores of series share; scores of fields have their own."""
 
 
 def verify(
@@ -51,6 +60,13 @@ def verify(
     where a score is undefined, such as the correlation of a constant series, are left out of that mean, in
     resamples too. Resamples keep the ranks of the whole record for Spearman's correlation.
 
+    The truth may have missing values, always the same or others from step to step. They have no influence on any
+    score or interval, and what is predicted there is not looked at. Pooled scores are sums over valid cells and steps
+    divided by the valid area, in resamples too. Correlations and the ratio of standard deviations are left out (NaN in
+    the maps) at cells with fewer valid steps than `SMALLEST_SHARE` of the record or than `FEWEST_STEPS`; a cell with
+    all steps always has them. SSIM needs a whole window of valid cells; without any it is NaN, and the map's
+    ``comment`` says so.
+
     Fields are read in pieces of bounded size: whole fields of some steps, then whole series of some cells. So
     memory doesn't grow with the record (but for the resamples' counts), and files are best stored in chunks
     that are long in time and small in space.
@@ -58,10 +74,10 @@ def verify(
     Parameters
     ----------
     prediction, truth : xarray.Dataset
-        The same predictands ``(time, lat, lon)`` with equal coordinates and ``units``, in memory or lazily
-        opened.
+        The same predictands ``(time, Y, X)`` with equal coordinates and ``units``, in memory or lazily opened, on a
+        grid of any kind.
     area : xarray.DataArray
-        Cell areas ``(lat, lon)``, in any unit.
+        Cell areas ``(Y, X)``, in any unit, such as `Grid.area`.
     data_ranges : mapping of str to float
         Range of each predictand over the training period, in its units, for SSIM.
     block : str
@@ -77,20 +93,27 @@ def verify(
     Returns
     -------
     xarray.Dataset
-        Maps ``<predictand>_<metric>(lat, lon)`` with ``long_name`` and ``units``.
+        Maps ``<predictand>_<metric>(Y, X)`` with ``long_name`` and ``units``, on the grid of the truth with its CF
+        coordinates.
     pandas.DataFrame
         One row per predictand and metric: variable, metric, unit, value, lower, upper.
 
     Raises
     ------
     DataError
-        If predictands, coordinates or units differ, values are missing, a data range is missing or not
-        positive, the domain is too small for SSIM or the record too short for the blocks.
+        If predictands, coordinates or units differ, the prediction misses values that the truth has, values are
+        infinite, the truth has none, a data range is missing or not positive, the domain is too small for SSIM or the
+        record too short for the blocks.
     """
-    names = _predictands(prediction, truth)
-    _check_coordinates(prediction, truth, area)
+    grid = Grid.of(truth)
+    dims = ("time", *grid.dims)
+    names = inputs.predictands(prediction, truth, dims)
+    inputs.check_coordinates(prediction, truth, area, grid.dims)
     for name in names:
-        _check_variable(name, prediction[name], truth[name], data_ranges)
+        inputs.check_units(name, prediction[name], truth[name])
+        if not data_ranges.get(name, 0) > 0:
+            raise DataError(f"{name}: expected a positive data range for SSIM; found {data_ranges.get(name)}.")
+        inputs.check_values(name, prediction[name], truth[name], _time_chunks(truth[name]))
     time = truth["time"]
     steps = block_steps(time, block)
     counts = block_weights(time, block_steps=steps, samples=samples, seed=seed)
@@ -98,33 +121,35 @@ def verify(
     maps: dict[str, xr.DataArray] = {}
     rows: list[dict[str, object]] = []
     for name in names:
-        scores = _Scores(truth[name], area, counts)
+        scores = _Scores(truth[name], area.transpose(*grid.dims), counts)
         for chunk in _time_chunks(truth[name]):
-            scores.add_fields(*_read(prediction[name], truth[name], chunk), float(data_ranges[name]))
-        for chunk in _cell_chunks(truth[name], samples):
-            scores.add_series(*_read(prediction[name], truth[name], chunk))
-        maps |= {f"{name}_{metric}": field for metric, field in scores.maps.items()}
+            scores.add_fields(*inputs.read(prediction[name], truth[name], chunk, dims), chunk, float(data_ranges[name]))
+        for chunk in _cell_chunks(truth[name], grid.dims, samples):
+            scores.add_series(*inputs.read(prediction[name], truth[name], chunk, (*grid.dims, "time")), chunk)
+        maps |= {f"{name}_{metric}": field for metric, field in scores.maps().items()}
         rows += scores.rows(name, confidence)
-    return xr.Dataset(maps), pd.DataFrame(rows)
+    return grid.placed(xr.Dataset(maps)), pd.DataFrame(rows)
 
 
 class _Scores:
     """Collects the scores of one predictand while its fields and series pass by in pieces."""
 
     def __init__(self, truth: xr.DataArray, area: xr.DataArray, counts: CountArray) -> None:
-        self.area = area.transpose("lat", "lon").astype(np.float64).assign_coords(lat=truth.lat, lon=truth.lon)
-        self.area = self.area / self.area.sum()
+        self.dims = area.dims
+        self.area = area.values.astype(np.float64) / float(area.sum())
         self.counts = counts
         self.unit = str(truth.attrs["units"])
-        long_name = truth.attrs.get("long_name", truth.name)
-        self.maps = {
-            metric.name: xr.zeros_like(self.area)
-            .drop_attrs()
-            .assign_attrs(long_name=f"{metric.long_name} of {long_name}", units=self._unit(metric))
-            for metric in METRICS.values()
-        }
+        self.long_name = truth.attrs.get("long_name", truth.name)
+        record = counts.shape[1]
+        self._needed = min(record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * record)))
+        self._maps = {name: np.full(self.area.shape, np.nan) for name in METRICS}
+        self._comments: dict[str, str] = {}
+        self._totals = {metric.name: np.zeros((2, *self.area.shape)) for metric in _needing("fields")}
+        """Per cell: sum over time of each local score of fields, and number of steps where it is defined."""
         self._steps: dict[str, FloatArray] = {}
-        """Domain mean ``(time,)`` of each local score of fields and each term of pooled scores."""
+        """Sum over the domain ``(time,)`` of area times each local score of fields and each term of pooled scores."""
+        self._areas: dict[str, FloatArray] = {}
+        """Area ``(time,)`` that those sums are over, the whole domain's being 1."""
         self._sums = {metric: np.zeros(counts.shape[0]) for metric in METRICS}
         self._weights = {metric: np.zeros(counts.shape[0]) for metric in METRICS}
         """Per resample: sum over cells of area times score, and of area, where the score is defined."""
@@ -132,29 +157,48 @@ class _Scores:
     def add_fields(
         self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice], data_range: float
     ) -> None:
-        """Take in some whole fields ``(time, lat, lon)``."""
+        """Take in some whole fields ``(time, Y, X)``."""
         for metric in _needing("fields"):
             local = metric.function(forecast, observation, data_range=data_range)
-            self.maps[metric.name] += local.sum("time").values / self.counts.shape[1]
-            self.maps[metric.name].attrs |= {key: text for key, text in local.attrs.items() if key == "comment"}
-            self._step_means(metric.name)[chunk["time"]] = np.tensordot(local.values, self.area.values, axes=2)
+            defined = local.notnull().values
+            values = np.where(defined, local.values, 0.0)
+            self._totals[metric.name] += values.sum(axis=0), defined.sum(axis=0)
+            self._per_step(self._steps, metric.name)[chunk["time"]] = np.tensordot(values, self.area, axes=2)
+            self._per_step(self._areas, metric.name)[chunk["time"]] = np.tensordot(defined, self.area, axes=2)
+            self._comments[metric.name] = local.attrs.get("comment", "")
 
     def add_series(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice]) -> None:
-        """Take in some whole series ``(time, lat, lon)``."""
+        """Take in some whole series ``(Y, X, time)``."""
         # Contiguous in time, as ranking, correlations and products of matrices need it.
-        pair = [_contiguous(field.transpose("lat", "lon", "time")) for field in (forecast, observation)]
-        for metric in _needing("series"):
-            self.maps[metric.name][chunk] = metric.function(*pair, reduce_dims="time")
-        series = moments.CellSeries(*(field.values.reshape(-1, self.counts.shape[1]) for field in pair))
-        cell_area = self.area[chunk].values.ravel()
-        for term in _terms("pooled"):
-            self._step_means(term)[:] += cell_area @ moments.TERMS[term](series)
-        means = {term: resampled_means(moments.TERMS[term](series), self.counts) for term in _terms("cells")}
-        for metric in _needing("series"):
-            if metric.domain == "cells" and metric.moments:
-                values = metric.moments.score(*(means[term] for term in metric.moments.terms))
-                self._sums[metric.name] += cell_area @ np.nan_to_num(values)
-                self._weights[metric.name] += cell_area @ ~np.isnan(values)
+        pair = [np.ascontiguousarray(field.values).reshape(-1, field.shape[-1]) for field in (forecast, observation)]
+        steps = np.isfinite(pair[1]).sum(axis=1)
+        some = steps > 0  # not the sea
+        if not some.any():
+            return
+        pair = pair if some.all() else [values[some] for values in pair]
+        enough = steps[some] >= self._needed
+        self._add_maps(pair, observation, chunk, some, enough)
+        series = moments.CellSeries(*pair)
+        box = tuple(chunk[str(dim)] for dim in self.dims)
+        self._add_pooled(series, self.area[box].ravel()[some])
+        self._add_cells(series, self.area[box].ravel()[some] * enough)
+
+    def maps(self) -> dict[str, xr.DataArray]:
+        """Map ``(Y, X)`` of each score, without coordinates."""
+        for name, (sums, steps) in self._totals.items():
+            self._maps[name] = moments.ratio(sums, steps)
+            if not steps.any():
+                self._comments[name] += "; every window holds missing cells, so nothing is defined"
+                logger.warning("%s of %s is undefined: every window holds missing cells", name, self.long_name)
+            elif (steps < self.counts.shape[1]).any():
+                self._comments[name] += "; undefined where the window holds missing cells"
+        fields = {}
+        for metric in METRICS.values():
+            attributes = {"long_name": f"{metric.long_name} of {self.long_name}", "units": self._unit(metric)}
+            comment = self._comments.get(metric.name)
+            attributes |= {"comment": comment} if comment else {}
+            fields[metric.name] = xr.DataArray(self._maps[metric.name], dims=self.dims, attrs=attributes)
+        return fields
 
     def rows(self, name: str, confidence: float) -> list[dict[str, object]]:
         """Rows of the table for this predictand."""
@@ -166,23 +210,64 @@ class _Scores:
             rows.append(row | {"value": value, "lower": float(lower), "upper": float(upper)})
         return rows
 
+    def _add_maps(
+        self,
+        pair: list[FloatArray],
+        observation: xr.DataArray,
+        chunk: dict[str, slice],
+        some: np.ndarray,
+        enough: np.ndarray,
+    ) -> None:
+        """Take in the maps' values at some cells of a box: NaN at the others."""
+        fields = [xr.DataArray(values, {"time": observation["time"]}, ("cell", "time")) for values in pair]
+        for metric in _needing("series"):
+            values = metric.function(*fields, reduce_dims="time").values
+            box = np.full(some.size, np.nan)
+            box[some] = values if metric.domain == "pooled" else np.where(enough, values, np.nan)
+            self._maps[metric.name][tuple(chunk[str(dim)] for dim in self.dims)] = box.reshape(observation.shape[:2])
+
+    def _add_pooled(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
+        for term in _terms("pooled"):
+            self._per_step(self._steps, term)[:] += cell_area @ moments.TERMS[term](series)
+        valid = self._per_step(self._areas, _SERIES)
+        valid += cell_area.sum() if series.valid is None else cell_area @ series.valid
+
+    def _add_cells(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
+        if series.valid is None:
+            drawn = np.full((cell_area.size, self.counts.shape[0]), float(self.counts.shape[1]))
+        else:
+            drawn = resampled_sums(series.valid.astype(np.float64), self.counts)
+        means = {
+            term: moments.ratio(resampled_sums(moments.TERMS[term](series), self.counts), drawn)
+            for term in _terms("cells")
+        }
+        for metric in _needing("series"):
+            if metric.domain == "cells" and metric.moments:
+                values = metric.moments.score(*(means[term] for term in metric.moments.terms))
+                self._sums[metric.name] += cell_area @ np.nan_to_num(values)
+                self._weights[metric.name] += cell_area @ ~np.isnan(values)
+
     def _domain_value(self, metric: Metric) -> tuple[float, FloatArray]:
         """Value over the domain, and that of each resample ``(sample,)``; NaN where undefined."""
         if metric.domain == "cells":
-            weights = self._weights[metric.name]
-            resampled = np.divide(
-                self._sums[metric.name], weights, where=weights > 0, out=np.full_like(weights, np.nan)
-            )
-            return float(self.maps[metric.name].weighted(self.area).mean()), resampled
+            values = xr.DataArray(self._maps[metric.name], dims=self.dims)
+            resampled = moments.ratio(self._sums[metric.name], self._weights[metric.name])
+            return float(values.weighted(xr.DataArray(self.area, dims=self.dims)).mean()), resampled
         if metric.moments is None:
-            steps = self._steps[metric.name]
-            return float(steps.mean()), resampled_means(steps, self.counts)
-        terms = [self._steps[term] for term in metric.moments.terms]
-        value = metric.moments.score(*(np.asarray(steps.mean()) for steps in terms))
-        return float(value), metric.moments.score(*(resampled_means(steps, self.counts) for steps in terms))
+            value, resampled = self._pooled(metric.name, metric.name)
+            return float(value), resampled
+        means = [self._pooled(term, _SERIES) for term in metric.moments.terms]
+        value, resampled = (metric.moments.score(*each) for each in zip(*means, strict=True))
+        return float(value), resampled
 
-    def _step_means(self, term: str) -> FloatArray:
-        return self._steps.setdefault(term, np.zeros(self.counts.shape[1]))
+    def _pooled(self, term: str, area: str) -> tuple[FloatArray, FloatArray]:
+        """Mean over valid cells and steps, of the record and of each resample ``(sample,)``."""
+        sums, areas = self._steps[term], self._areas[area]
+        record = moments.ratio(np.asarray(sums.sum()), np.asarray(areas.sum()))
+        return record, moments.ratio(resampled_sums(sums, self.counts), resampled_sums(areas, self.counts))
+
+    def _per_step(self, collected: dict[str, FloatArray], key: str) -> FloatArray:
+        return collected.setdefault(key, np.zeros(self.counts.shape[1]))
 
     def _unit(self, metric: Metric) -> str:
         return difference_units(self.unit) if metric.unit == "same" else "1"
@@ -199,75 +284,17 @@ def _terms(domain: Literal["pooled", "cells"]) -> list[str]:
 
 
 def _time_chunks(field: xr.DataArray) -> Iterator[dict[str, slice]]:
-    step = max(1, _ARRAY_BYTES // (8 * field.sizes["lat"] * field.sizes["lon"]))
+    cells = math.prod(size for dim, size in field.sizes.items() if dim != "time")
+    step = max(1, _ARRAY_BYTES // (8 * cells))
     for first in range(0, field.sizes["time"], step):
         yield {"time": slice(first, first + step)}
 
 
-def _cell_chunks(field: xr.DataArray, samples: int) -> Iterator[dict[str, slice]]:
+def _cell_chunks(field: xr.DataArray, dims: tuple[str, str], samples: int) -> Iterator[dict[str, slice]]:
     """Boxes of cells whose series, and whose resampled values, are of bounded size."""
     cells = max(1, _ARRAY_BYTES // (8 * max(field.sizes["time"], samples)))
-    rows, columns = max(1, cells // field.sizes["lon"]), min(cells, field.sizes["lon"])
-    for row in range(0, field.sizes["lat"], rows):
-        for column in range(0, field.sizes["lon"], columns):
-            yield {"lat": slice(row, row + rows), "lon": slice(column, column + columns)}
-
-
-def _read(
-    prediction: xr.DataArray, truth: xr.DataArray, chunk: dict[str, slice]
-) -> tuple[xr.DataArray, xr.DataArray, dict[str, slice]]:
-    """Read a piece of both fields in double precision, on the coordinates of the truth."""
-    observation = truth.isel(chunk).transpose(*_DIMS).astype(np.float64).load()
-    values = prediction.isel(chunk).transpose(*_DIMS).astype(np.float64).values
-    return observation.copy(data=values), observation, chunk
-
-
-def _contiguous(field: xr.DataArray) -> xr.DataArray:
-    return field.copy(data=np.ascontiguousarray(field.values))
-
-
-def _predictands(prediction: xr.Dataset, truth: xr.Dataset) -> list[str]:
-    found = [
-        [str(name) for name, field in data.data_vars.items() if set(field.dims) == set(_DIMS)]
-        for data in (prediction, truth)
-    ]
-    if not found[1] or set(found[0]) != set(found[1]):
-        raise DataError(f"Expected a prediction of the predictands {found[1]}; found {found[0]}. Predict again.")
-    return found[1]
-
-
-def _check_coordinates(prediction: xr.Dataset, truth: xr.Dataset, area: xr.DataArray) -> None:
-    if not truth.indexes["time"].equals(prediction.indexes["time"]):
-        raise DataError(
-            f"Expected equal times of truth and prediction; truth: {_span(truth['time'])}; "
-            f"prediction: {_span(prediction['time'])}. Verify a prediction of the same split."
-        )
-    for dim in ("lat", "lon"):
-        for what, other in (("the prediction", prediction[dim]), ("the cell areas", area[dim])):
-            if other.size != truth[dim].size or not np.allclose(other, truth[dim], rtol=0, atol=1e-5):
-                raise DataError(
-                    f"Expected equal {dim} of truth and {what}; found {_span(truth[dim])} and {_span(other)}."
-                )
-    if set(area.dims) != {"lat", "lon"} or not bool((area > 0).all()):
-        raise DataError(f"Expected positive cell areas (lat, lon); found dimensions {area.dims}.")
-
-
-def _span(coordinate: xr.DataArray) -> str:
-    values = coordinate.values
-    text = f"{values.size} from {values[0]} to {values[-1]}" if values.size else "none"
-    return f"{text}, calendar {coordinate.dt.calendar}" if coordinate.name == "time" else text
-
-
-def _check_variable(name: str, prediction: xr.DataArray, truth: xr.DataArray, data_ranges: Mapping[str, float]) -> None:
-    units = [field.attrs.get("units") for field in (truth, prediction)]
-    if units[0] is None or units[0] != units[1]:
-        raise DataError(f"{name}: expected equal units of truth and prediction; found {units[0]!r} and {units[1]!r}.")
-    if not data_ranges.get(name, 0) > 0:
-        raise DataError(f"{name}: expected a positive data range for SSIM; found {data_ranges.get(name)}.")
-    for what, field in (("truth", truth), ("prediction", prediction)):
-        missing = sum(int((~np.isfinite(field.isel(chunk))).sum()) for chunk in _time_chunks(field))
-        if missing:
-            raise DataError(
-                f"{name}: expected no missing values in the {what}; found {missing} of {field.size}. "
-                "Cut the domain or the periods to where the data are complete."
-            )
+    height, width = (field.sizes[dim] for dim in dims)
+    rows, columns = max(1, cells // width), min(cells, width)
+    for row in range(0, height, rows):
+        for column in range(0, width, columns):
+            yield {dims[0]: slice(row, row + rows), dims[1]: slice(column, column + columns)}

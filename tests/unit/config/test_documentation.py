@@ -13,12 +13,15 @@ import pytest
 import yaml
 
 from dl4ds_core.config import Config, documentation, load, parse
+from dl4ds_core.config.places import sections_in
 from dl4ds_core.errors import ConfigError, DownscalingError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHIPPED = [REPOSITORY / "config" / "config.yaml", *sorted((REPOSITORY / "config" / "experiments").glob("*.yaml"))]
 SCHEMA = json.loads((REPOSITORY / documentation.SCHEMA_FILE).read_text(encoding="utf-8"))
-EXAMPLE = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / documentation.KEYS_FILE).read_text(encoding="utf-8"), re.S)[0]
+EXAMPLE, *PARTS = re.findall(
+    r"```yaml\n(.*?)```", (REPOSITORY / documentation.KEYS_FILE).read_text(encoding="utf-8"), re.S
+)
 
 
 def check_against_schema(content: Any) -> None:
@@ -52,9 +55,24 @@ def test_the_example_of_the_page_is_complete() -> None:
     check_against_schema(content)
     assert parse(content).experiment == content["experiment"]
     assert {*content} == {*Config.model_fields}, "the example shows every section"
-    assert {*content["data"]} == {
-        field.alias or name for name, field in Config.model_fields["data"].annotation.model_fields.items()
-    }
+    shown = {*content["data"], *(key for part in PARTS for key in yaml.safe_load(part).get("data", {}))}
+    assert shown == {field.alias or name for name, field in Config.model_fields["data"].annotation.model_fields.items()}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_other_parts_of_the_page_take_the_place_of_those_of_the_example(part: str) -> None:
+    content = yaml.safe_load(EXAMPLE) | yaml.safe_load(part)
+    if "data" in yaml.safe_load(part):
+        content = {key: value for key, value in content.items() if key not in ("normalization", "models")}
+        content["models"] = {"net": {"backbone": "resnet", "upsampling": "spc"}}
+        content["verification"] = {}
+    check_against_schema(content)
+    parse(content)
+
+
+def test_the_parts_of_the_page_show_every_method_of_a_split() -> None:
+    shown = {yaml.safe_load(text).get("split", {}).get("method", "periods") for text in (EXAMPLE, *PARTS)}
+    assert shown == {"periods", "years", "blocks", "kfold"}
 
 
 def test_the_example_of_the_readme_is_complete() -> None:
@@ -73,6 +91,10 @@ def test_the_example_of_the_readme_is_complete() -> None:
         {"models": {"net": {"backbone": "resnet", "upsampling": "pin", "training": {"epochs": 0}}}},
         {"models": {}},
         {"execution": {"deterministic": "perhaps"}},
+        {"split": {"method": "block"}},
+        {"split": {"method": "kfold", "folds": 2}},
+        {"split": {"method": "blocks", "train": ["2001", "2002"]}},
+        {"split": {"train": ["2001", "2002"], "validation": ["2003", "2003"]}},
     ],
     ids=str,
 )
@@ -87,8 +109,26 @@ def test_schema_refuses_what_the_models_refuse(change: dict[str, Any]) -> None:
 def test_every_key_has_a_sentence() -> None:
     undescribed = [key.path for key in documentation.all_keys() if not re.search(r"\w.*[.]$", key.description)]
     assert not undescribed
-    for section in documentation.sections().values():
-        assert section.__doc__
+    for alternatives in documentation.sections().values():
+        assert all(section.__doc__ for section in alternatives)
+
+
+def test_no_key_of_any_section_is_lost() -> None:
+    """Every section of the models is in the table, or in one that has its keys with the same meanings."""
+
+    def below(section: type[Any]) -> set[type[Any]]:
+        found = {section}
+        for field in section.model_fields.values():
+            for _, child in sections_in("", field.annotation):
+                found |= below(child)
+        return found
+
+    rows = {key.path: key.description for key in documentation.all_keys()}
+    for section in below(Config):
+        for name, field in section.model_fields.items():
+            key = field.alias or name
+            told = [text for path, text in rows.items() if path.rsplit(".", 1)[-1] == key]
+            assert any(field.description in text for text in told), f"{section.__name__}.{key}"
 
 
 def test_units_are_those_of_keys() -> None:
@@ -103,8 +143,10 @@ def test_table_shows_types_defaults_and_limits() -> None:
     assert keys["training.loss"].default == "`{mae: 1.0}`"
     assert keys["training.patience"].kind == "whole number > 0"
     assert keys["training.patience"].default == "empty"
-    assert keys["models.<name>.residual"].default == "`true`"
-    assert keys["data.coarse.from"].kind == "`predictands`"
+    assert keys["models.<name>.residual"].kind == "`true` or `false`"
+    assert keys["data.coarse.from"].default == "`predictands`"
+    assert keys["data.predictands.<name>.select"].kind == "map: name to text or whole number or number"
+    assert keys["data.context"].unit == "coarse cells"
     assert keys["sources.<name>.downloads[].url"].default == "required"
     assert keys["data.domain.lat"].unit == "degrees north"
     assert keys["verification.bootstrap"].default == "defaults of its keys"
@@ -115,8 +157,24 @@ def test_sections_that_occur_twice_are_shown_once() -> None:
     assert keys["models.<name>.training"].kind == "section, keys as in `training`"
     assert keys["models.<name>.normalization"].kind == "map: name to section, keys as in `normalization.<name>`"
     assert keys["data.static.<name>.regrid"].kind == "section, keys as in `data.regrid`"
+    like = "section, keys as in `data.predictands.<name>` but `dry_below`"
+    assert keys["data.predictors"].kind == f"map: name to {like}"
+    assert keys["data.coarse.variables"].kind == f"map: name to text or {like}"
+    assert keys["data.grid.lon"].kind == "section, keys as in `data.grid.lat`"
+    assert "data.predictors.<name>.source" not in keys
     assert "models.<name>.training.epochs" not in keys
     assert "data.static.<name>.regrid.method" not in keys
+
+
+def test_keys_of_alternatives_say_where_they_belong() -> None:
+    keys = {key.path: key for key in documentation.all_keys()}
+    method = keys["split.method"]
+    assert (method.kind, method.default) == ("`periods`, `years`, `blocks` or `kfold`", "`periods`")
+    assert keys["split.block"].description == "`blocks`: Length of a block."
+    assert keys["split.seed"].description == "`years`, `blocks`, `kfold`: Seed of the draw."
+    assert keys["split.gap"].default == "`0d` (`years`, `kfold`); `3d` (`blocks`)"
+    assert "(`periods`) or list: whole number" in keys["split.train"].kind
+    assert keys["split.fractions.test"].description == "`years`, `blocks`: Part to test on."
 
 
 def test_writing_mends_what_is_out_of_date(tmp_path: Path) -> None:

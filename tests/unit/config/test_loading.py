@@ -52,7 +52,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (["sources", "src"], "path", "sources.src.path: unknown key; did you mean 'paths'?"),
         (["models", "net"], "filter", "models.net.filter: unknown key; did you mean 'filters'?"),
         (["models", "net", "training"], "epoch", "models.net.training.epoch: unknown key; did you mean 'epochs'?"),
-        (["data", "domain"], "latitude", "data.domain.latitude: unknown key; allowed here: lat, lon"),
+        (["data", "domain"], "region", "data.domain.region: unknown key; allowed here: lat, lon, y, x"),
+        (["split"], "vaildation", "split.vaildation: unknown key; did you mean 'validation'?"),
+        (["split"], "period", "split.period: unknown key; allowed here: method, train, validation, test"),
+        (["prediction"], "scenario", "prediction.scenario: unknown key; did you mean 'scenarios'?"),
     ],
 )
 def test_unknown_keys_have_a_suggestion(content: Content, section: list[str], key: str, expected: str) -> None:
@@ -63,6 +66,81 @@ def test_unknown_keys_have_a_suggestion(content: Content, section: list[str], ke
     with pytest.raises(ConfigError) as raised:
         parse(content)
     assert str(raised.value) == f"config: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ({"method": "blocks", "blok": "5d"}, "split.blok: unknown key; did you mean 'block'?"),
+        ({"method": "blocks", "fractions": {"tset": 0.1}}, "split.fractions.tset: unknown key; did you mean 'test'?"),
+        ({"method": "kfold", "train": [1]}, "split.train: unknown key; allowed here: method, folds, first_month, "),
+        ({"method": "kfold", "folds": 2}, "split.folds: input should be greater than or equal to 3, found 2"),
+        ({"train": ["2001", "2002"], "validation": ["2003", "2004"]}, "split.test: this key is required"),
+        ({"method": "years", "train": [1, "x"]}, "split.train.1: input should be a valid integer"),
+        ({"method": "block"}, "split.method: input should be 'periods', 'years', 'blocks' or 'kfold', found 'block'; "),
+        ({"method": 3}, "split.method: input should be 'periods', 'years', 'blocks' or 'kfold', found '3'"),
+        (3, "split: expected a section of keys, found 3"),
+        (None, "split: expected a section of keys, found None"),
+        ([], "split: expected a section of keys, found []"),
+    ],
+    ids=str,
+)
+def test_errors_in_a_split_name_the_key_and_no_tag(content: Content, split: Any, expected: str) -> None:
+    content["split"] = split
+    with pytest.raises(ConfigError) as raised:
+        parse(content)
+    assert str(raised.value).startswith(f"config: {expected}")
+    assert "problems" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (3, ["data.coarse.variables.tas: input should be a valid string, found 3"]),
+        ("", ["data.coarse.variables.tas: expected text without line breaks or other control characters, found ''"]),
+        ({"source": "src"}, ["data.coarse.variables.tas.variable: this key is required"]),
+        (
+            {"source": "src", "variabel": "x", "regrid": {"methd": "nearest"}},
+            [
+                "data.coarse.variables.tas.variable: this key is required",
+                "data.coarse.variables.tas.regrid.methd: unknown key; did you mean 'method'?",
+                "data.coarse.variables.tas.variabel: unknown key; did you mean 'variable'?",
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_errors_in_a_name_or_entry_speak_of_what_was_meant(content: Content, entry: Any, expected: list[str]) -> None:
+    content["data"]["coarse"] = {"from": "src", "variables": {"tas": entry}}
+    with pytest.raises(ConfigError) as raised:
+        parse(content)
+    for line in expected:
+        assert f"config: {line}" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == len(expected) + (len(expected) > 1)
+
+
+@pytest.mark.parametrize("section", ["data", "sources", "models", "training"])
+def test_sections_that_are_none(content: Content, section: str) -> None:
+    content[section] = "x" * 500
+    with pytest.raises(ConfigError) as raised:
+        parse(content)
+    assert str(raised.value).startswith(f"config: {section}: expected a section of keys, found 'xxx")
+    assert len(str(raised.value)) < 200
+
+
+def test_a_key_that_is_there_twice_is_refused(content: Content, tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(content) + "seeds: [1]\nseeds: [2]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid YAML: the key 'seeds' is there twice in one section"):
+        load(path)
+
+
+def test_the_same_key_in_two_sections_and_merged_anchors_are_fine(content: Content, tmp_path: Path) -> None:
+    text = yaml.safe_dump({key: value for key, value in content.items() if key != "models"})
+    text += "models:\n  net: &net {backbone: resnet, upsampling: spc}\n  other: {<<: *net, filters: 8}\n"
+    path = tmp_path / "my.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load(path).models["other"].filters == 8
 
 
 def test_unknown_keys_in_lists_have_a_suggestion(content: Content) -> None:

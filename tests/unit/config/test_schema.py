@@ -36,14 +36,19 @@ def test_defaults(content: Content) -> None:
     assert config.title == ""
     assert config.data.coarse.origin == "predictands"
     assert (config.data.missing, config.data.static, config.data.domain) == ("refuse", {}, None)
-    assert (config.data.regrid.engine, config.data.regrid.method) == ("cdo", "conservative")
+    assert (config.data.regrid.engine, config.data.regrid.method) == ("cdo", None)
+    assert (config.data.context, config.data.grid, config.data.missing_predictors) == (0, None, "refuse")
+    assert (config.data.time.step, config.data.time.tolerance) == ("native", "0h")
+    assert (config.split.method, config.folds) == ("periods", 0)
+    assert config.prediction.scenarios == {}
     assert config.normalization == {}
     assert config.training.loss == {"mae": 1.0}
     assert (config.training.schedule, config.training.patience) == ("cosine", None)
     model = config.models["net"]
-    assert (model.residual, model.localized, model.interpolation) == (True, True, "bicubic")
+    assert (model.residual, model.localized, model.interpolation) == (None, True, "bicubic")
     assert (model.training, model.normalization) == (None, None)
-    assert tuple(config.verification.baselines) == BASELINES
+    assert config.verification.baselines is None
+    assert tuple(config.baselines) == BASELINES
     assert config.verification.bootstrap.confidence == 0.9
     assert (config.execution.workers, config.execution.deterministic) == (2, True)
 
@@ -72,15 +77,28 @@ def test_one_path_needs_no_list(content: Content) -> None:
         ("data.predictands.2t", {"source": "src", "variable": "t"}, "data.predictands.2t: string should match pattern"),
         ("data.predictands.tas.source", "scr", "data.predictands.tas.source: 'scr' is no key of sources (src)"),
         ("data.static.z", {"source": "scr", "variable": "z"}, "data.static.z.source: 'scr' is no key of sources (src)"),
-        ("data.static.tas", {"source": "src", "variable": "z"}, "data: predictands and static fields share the name"),
-        ("data.coarse.from", "ncep", "data.coarse.from: input should be 'predictands', found 'ncep'"),
+        ("data.static.tas", {"source": "src", "variable": "z"}, "data: a predictand and a static field share the name"),
+        ("data.coarse.from", "ncep", "data: coarse.variables: expected one entry for each predictand (tas), found"),
         ("data.domain", {"lat": [58, 50], "lon": [0, 1]}, "data.domain.lat: expected [lower, upper], found [58.0"),
-        ("data.domain", {"lat": [50, 58], "lon": [1, 1]}, "data.domain.lon: expected [lower, upper], found [1.0, 1.0]"),
-        ("data.domain", {"lat": [50, 58]}, "data.domain.lon: this key is required"),
-        ("data.regrid.engine", "xesmf", "data.regrid.engine: input should be 'cdo', found 'xesmf'"),
-        ("data.missing", "mask", "data.missing: masking missing cells is not available in this version; use `refuse`"),
-        ("normalization.pr", {}, "normalization.pr: no predictand or static field has this name (default, tas)"),
-        ("normalization.tas.method", "z-score", "normalization.tas.method: input should be 'standard', 'minmax' or"),
+        ("data.domain", {"lat": [50, 58], "lon": [1, 1]}, "data.domain: lon: expected [west, east] in degrees from"),
+        ("data.domain", {}, "data.domain: expected limits of `lat` and `lon`, or of `y` and `x`; found []"),
+        ("data.domain", {"lat": [1, 2], "x": [1, 2]}, "data.domain: expected limits of `lat` and `lon`, or of `y` and"),
+        ("data.domain", {"y": [2, 1], "x": [1, 2]}, "data.domain.y: expected [lower, upper], found [2.0, 1.0]"),
+        ("data.domain", {"lat": [-91, 0]}, "data.domain: lat: expected degrees from -90 to 90, found [-91.0, 0.0]"),
+        ("data.domain", {"lon": [-20, 400]}, "data.domain: lon: expected [west, east] in degrees from -360 to 360"),
+        ("data.domain", {"lon": [-300, 300]}, "data.domain: lon: expected [west, east] in degrees from -360 to 360"),
+        ("data.regrid.engine", "esmf", "data.regrid.engine: input should be 'cdo' or 'xesmf', found 'esmf'"),
+        ("data.regrid.min_valid_fraction", 0, "data.regrid.min_valid_fraction: input should be greater than 0, found"),
+        ("data.missing", "drop", "data.missing: input should be 'refuse' or 'mask', found 'drop'"),
+        ("data.context", -1, "data.context: input should be greater than or equal to 0, found -1"),
+        ("data.context", 65, "data.context: input should be less than or equal to 64, found 65"),
+        ("data.time.tolerance", "-1h", "data.time.tolerance: expected a whole number, not below 0, and min, h or d"),
+        ("data.time.tolerance", "1 hour", "data.time.tolerance: expected a whole number, not below 0, and min, h or d"),
+        ("sources.src.time_offset", "12", "sources.src.time_offset: expected a whole number and min, h or d, such as"),
+        ("sources.src.paths", [""], "sources.src.paths.0: expected text without line breaks or other control"),
+        ("sources.none", {"paths": "a.nc"}, "sources.none: `data.coarse.from` has another meaning for this name"),
+        ("normalization.pr", {}, "normalization.pr: no predictand, predictor or static field has this name (default, "),
+        ("normalization.tas.method", "z-score", "normalization.tas.method: input should be 'standard', 'minmax', 'rob"),
         ("training.loss", {}, "training.loss: dictionary should have at least 1 item"),
         ("training.loss", {"mae": -1}, "training.loss.mae: input should be greater than 0, found -1"),
         ("training.loss", {"rmse": 1}, "training.loss.rmse: input should be 'mae', 'mse' or 'huber', found 'rmse'"),
@@ -94,7 +112,7 @@ def test_one_path_needs_no_list(content: Content) -> None:
         ("models.net.blocks", 0, "models.net.blocks: input should be greater than 0, found 0"),
         ("models.net.prediction", {}, "models.net.prediction: unknown key"),
         ("verification.baselines", [], "verification.baselines: list should have at least 1 item"),
-        ("verification.baselines", ["cubic"], "verification.baselines.0: input should be 'nearest', "),
+        ("verification.baselines", ["cubic"], "verification.baselines.0: input should be 'climatology', "),
         ("verification.bootstrap.block", "1 day", "verification.bootstrap.block: expected a whole number and min, h"),
         ("verification.bootstrap.confidence", 1, "verification.bootstrap.confidence: input should be less than 1"),
         ("execution.workers", 0, "execution.workers: input should be greater than 0, found 0"),
@@ -115,7 +133,7 @@ def test_wrong_value_is_named_by_its_key(content: Content, path: str, value: Any
         ("models.x.training.schedule", "linear", "models.x.training.schedule: input should be 'constant' or 'cosine'"),
         ("models.x.training.epoch", 5, "models.x.training.epoch: unknown key; did you mean 'epochs'?"),
         ("models.x.normalization.tas.per", "pixel", "models.x.normalization.tas.per: input should be 'domain'"),
-        ("models.x.normalization.pr", {}, "models.x.normalization.pr: no predictand or static field has this name"),
+        ("models.x.normalization.pr", {}, "models.x.normalization.pr: no predictand, predictor or static field"),
     ],
 )  # fmt: skip
 def test_constraints_hold_in_overrides(content: Content, path: str, value: Any, expected: str) -> None:
@@ -199,6 +217,7 @@ def test_periods_that_touch_do_not_overlap(content: Content) -> None:
         ("verification.baselines", ["bilinear", "bilinear"], "verification.baselines: expected different names"),
         ("seeds", [2**40], "seeds.0: input should be less than 4294967296"),
         ("models", {"data": {"backbone": "resnet", "upsampling": "spc"}}, "models.data: this is the name of a folder"),
+        ("models", {"report.html": {"backbone": "resnet", "upsampling": "spc"}}, "this is the name of a file of the"),
         (
             "sources.more",
             {"downloads": [{"url": f"https://example.org/{year}/t.nc", "sha256": "0" * 64} for year in (1, 2)]},

@@ -20,6 +20,21 @@ def test_what_every_layer_must_pass(check_layer, method, scale):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_every_layer_must_pass_with_context(check_layer, method):
+    arguments = {"method": method, "scale": 3, "context": 2}
+    check_layer(Interpolate, arguments, (2, 6, 5, 2), (2, 6, 3, 2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("context", [1, 2])
+def test_context_is_the_inner_part_of_a_larger_field(method, context):
+    fields = np.random.default_rng(3).normal(size=(2, 7, 8, 3)).astype(np.float32)
+    cells = 4 * context
+    expected = np.asarray(Interpolate(method, 4)(fields))[:, cells:-cells, cells:-cells]
+    np.testing.assert_allclose(np.asarray(Interpolate(method, 4, context)(fields)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_numbers_of_the_matrices(method, scale):
     fields = np.random.default_rng(3).normal(size=(3, 4, 6, 2)).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dl4ds_core.layers import CropTo, PadToMultiple
+from dl4ds_core.layers import CropTo, PadToMultiple, RepeatEdges
 
 
 @pytest.mark.parametrize(("size", "padded"), [((5, 7), (8, 8)), ((4, 8), (4, 8)), ((1, 9), (4, 12))])
@@ -26,3 +26,16 @@ def test_the_numbers_of_numpy(multiple, size):
     padded = np.asarray(PadToMultiple(multiple)(fields))
     np.testing.assert_array_equal(padded, expected)
     np.testing.assert_array_equal(np.asarray(CropTo(*size)(padded)), fields)
+
+
+@pytest.mark.parametrize("cells", [0, 1, 3])
+def test_repeated_edges_pass_too(check_layer, cells):
+    check_layer(RepeatEdges, {"cells": cells}, (1, 4, 5, 3), (1, 4 + 2 * cells, 5 + 2 * cells, 3))
+
+
+@pytest.mark.parametrize("cells", [0, 1, 4])
+@pytest.mark.parametrize("size", [(5, 7), (1, 3)])
+def test_repeated_edges_are_those_of_numpy(cells, size):
+    fields = np.random.default_rng(1).normal(size=(2, *size, 3)).astype(np.float32)
+    expected = np.pad(fields, ((0, 0), (cells, cells), (cells, cells), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(np.asarray(RepeatEdges(cells)(fields)), expected)

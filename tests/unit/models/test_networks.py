@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dl4ds_core.config.schema import Model
+from dl4ds_core.errors import ConfigError
 from dl4ds_core.interpolation import interpolation_matrix
 from dl4ds_core.models.networks import build_network
 
@@ -25,17 +26,22 @@ COMBINATIONS = [
 ]
 
 
-def network(backbone: str, upsampling: str, scale: int, *, shape=(3, 5), channels=1, outputs=1, static=0, **settings):
+def network(backbone: str, upsampling: str, scale: int, *, shape=(3, 5), channels=1, outputs=1, **settings):
+    """A network for fields whose first channels are the coarse predictands, unless ``base`` says something else."""
+    sizes = {name: settings.pop(name) for name in ("static", "context") if name in settings}
+    base = settings.pop("base", range(outputs))
     chosen = Model(**{"backbone": backbone, "upsampling": upsampling, "filters": 8, "blocks": 2, **settings})
-    return build_network(chosen, coarse_shape=shape, scale=scale, channels=channels, outputs=outputs, static=static)
+    return build_network(
+        chosen, coarse_shape=shape, scale=scale, channels=channels, outputs=outputs, base=base, **sizes
+    )
 
 
 def fields(*shape: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def interpolated(coarse: np.ndarray, scale: int, method: str = "bicubic") -> np.ndarray:
-    rows, columns = (interpolation_matrix(method, size, scale) for size in coarse.shape[1:3])
+def interpolated(coarse: np.ndarray, scale: int, method: str = "bicubic", context: int = 0) -> np.ndarray:
+    rows, columns = (interpolation_matrix(method, size, scale, context) for size in coarse.shape[1:3])
     return np.einsum("ij,bjkc,lk->bilc", rows, coarse, columns)
 
 
@@ -145,6 +151,76 @@ class TestOptions:
             made.append(np.concatenate([w.numpy().ravel() for w in network(backbone, upsampling, 2).weights]))
         np.testing.assert_array_equal(made[0], made[1])
         assert (made[0] != made[2]).any()
+
+
+@pytest.mark.parametrize(("backbone", "upsampling"), KINDS)
+class TestContext:
+    @pytest.mark.parametrize(("context", "scale"), [(1, 2), (2, 3)])
+    def test_it_starts_as_the_interpolation_of_the_larger_field(self, backbone, upsampling, context, scale):
+        shape = (3 + 2 * context, 5 + 2 * context)
+        model = network(backbone, upsampling, scale, shape=shape, context=context)
+        coarse = fields(2, *shape, 1)
+        output = predicted(model, coarse)
+        assert output.shape == (2, 3 * scale, 5 * scale, 1)
+        np.testing.assert_allclose(output, interpolated(coarse, scale, context=context), atol=1e-5)
+
+    @pytest.mark.parametrize("base", [range(1), None])
+    def test_each_cell_of_the_context_reaches_the_output(self, backbone, upsampling, base):
+        model = network(backbone, upsampling, 2, shape=(5, 6), context=1, base=base)
+        randomise(model)
+        coarse = fields(1, 5, 6, 1)
+        expected = predicted(model, coarse)
+        for row, column in ((0, 3), (4, 2), (2, 0), (3, 5)):
+            changed = coarse.copy()
+            changed[0, row, column] += 10.0
+            assert np.abs(predicted(model, changed) - expected).max() > 1e-5
+
+    def test_statics_are_those_of_the_domain_and_all_is_saved(self, backbone, upsampling, tmp_path):
+        model = network(backbone, upsampling, 2, shape=(5, 6), channels=3, outputs=2, base=(2, 0), static=2, context=1)
+        randomise(model)
+        coarse, static = fields(3, 5, 6, 3), fields(1, 6, 8, 2)
+        output = predicted(model, coarse, static)
+        assert output.shape == (3, 6, 8, 2)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+        np.testing.assert_array_equal(predicted(loaded, coarse, static), output)
+        again = keras.Model.from_config(model.get_config())
+        again.set_weights(model.get_weights())
+        np.testing.assert_array_equal(predicted(again, coarse, static), output)
+
+
+@pytest.mark.parametrize("backbone", ["resnet", "unet"])
+def test_pin_with_context_is_the_inner_part_of_a_network_on_the_larger_grid(backbone):
+    options = {"shape": (6, 7), "localized": False}
+    larger, inner = (network(backbone, "pin", 2, context=context, **options) for context in (0, 1))
+    randomise(larger)
+    inner.set_weights(larger.get_weights())
+    coarse = fields(2, 6, 7, 1)
+    np.testing.assert_allclose(predicted(inner, coarse), predicted(larger, coarse)[:, 2:-2, 2:-2], atol=1e-5)
+
+
+@pytest.mark.parametrize(("backbone", "upsampling"), KINDS)
+class TestBase:
+    def test_it_is_of_the_channels_named(self, backbone, upsampling):
+        coarse = fields(2, 3, 5, 4)
+        output = predicted(network(backbone, upsampling, 2, channels=4, outputs=2, base=(3, 1)), coarse)
+        np.testing.assert_allclose(output, interpolated(coarse[..., [3, 1]], 2), atol=1e-5)
+
+    def test_without_coarse_predictands_there_is_none(self, backbone, upsampling):
+        model = network(backbone, upsampling, 2, channels=4, outputs=2, base=None)
+        assert not [layer for layer in model.layers if layer.name in ("base", "residual")]
+        coarse = fields(2, 3, 5, 4)
+        output = predicted(model, coarse)
+        assert output.shape == (2, 6, 10, 2)
+        assert np.abs(output).max() > 0
+        for channel in range(4):
+            changed = coarse.copy()
+            changed[..., channel] += 1.0
+            assert np.abs(predicted(model, changed) - output).max() > 1e-6
+
+    def test_a_residual_network_without_any_is_refused(self, backbone, upsampling):
+        with pytest.raises(ConfigError, match=r"residual: true.*leave `residual` empty"):
+            network(backbone, upsampling, 2, channels=4, outputs=2, base=None, residual=True)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (7, 4), (2, 9)])

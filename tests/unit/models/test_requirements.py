@@ -20,6 +20,15 @@ def test_smallest_grid(backbone, upsampling, blocks, scale, expected):
     assert smallest_fine_size(model, scale) == expected
 
 
+@pytest.mark.parametrize(
+    ("backbone", "upsampling", "blocks", "context", "expected"),
+    [("resnet", "spc", 9, 1, 4), ("unet", "pin", 5, 1, 24), ("unet", "pin", 5, 3, 8), ("resnet", "pin", 2, 5, 4)],
+)
+def test_cells_of_the_context_count(backbone, upsampling, blocks, context, expected):
+    model = Model(backbone=backbone, upsampling=upsampling, blocks=blocks)
+    assert smallest_fine_size(model, 4, context) == expected
+
+
 def test_it_can_be_asked_without_importing_keras():
     code = (
         "import sys, dl4ds_core.models.requirements; sys.exit(any(m in sys.modules for m in ('keras', 'tensorflow')))"

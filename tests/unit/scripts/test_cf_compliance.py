@@ -11,11 +11,15 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 import pytest
+import xarray as xr
+from grid_kinds import KINDS, field_on
 
 from dl4ds_core import io, scaling
+from dl4ds_core.config.inputs import Regrid, StaticField
 from dl4ds_core.grids import Grid
 from dl4ds_core.prediction import predict_lazily
-from dl4ds_core.regrid import fine_field
+from dl4ds_core.regrid import on_grid
+from dl4ds_core.verification import METRICS
 
 ABOUT = {"title": "A trial", "source": "ERA5", "experiment": "trial", "config_digest": "0123456789ab", "references": ""}
 SCALE = 4
@@ -25,58 +29,123 @@ checker = pytest.mark.skipif(
 )
 
 
+def demo_and_era5(script, make_grids, make_parts, entry, folders, demo: Path, data: Path | None) -> dict[str, Path]:
+    """Products of the demo, with its 360-day calendar, and of ERA5 where it is there."""
+    inputs = {"demo": (demo, entry("air_temperature", "K"))}
+    if data is not None:
+        inputs["era5"] = (data / "era5-uk/era5-2mt-2019-03-01_03_uk.grib", entry("t2m", "degC"))
+    made = {}
+    for case, (path, given) in inputs.items():
+        folder = folders(case)
+        grids = make_grids(folder, path, given, SCALE, about=ABOUT)
+        parts = make_parts(folder, path, given, SCALE, grids["fine"], "tas", about=ABOUT)
+        made |= {f"{case} {grid}": file for grid, file in parts.items()}
+        made |= {f"{case} {grid} grid": file for grid, file in grids.items()}
+        fine, coarse = (io.open_dataset(parts[grid]) for grid in ("fine", "coarse"))
+        lazy = predict_lazily(lambda part: {"tas": np.repeat(np.repeat(part["tas"].values, 4, 1), 4, 2)}, coarse, fine)
+        io.write(lazy, folder / "prediction.nc", script("coarsen").product_attributes(ABOUT, "predict"))
+        normalization = {"tas": scaling.Normalization(per="cell").model_dump()}
+        files = {grid: str(file) for grid, file in parts.items()}
+        script("scalers").main(
+            **files, static=None, normalization=normalization, about=ABOUT, scalers=str(folder / "scalers.nc")
+        )
+        made |= {f"{case} {kind}": folder / f"{kind}.nc" for kind in ("prediction", "scalers")}
+    if data is not None and shutil.which("cdo"):
+        folder = folders("static")
+        made["static"] = folder / "static.nc"
+        script("static").main(
+            paths=[str(data / "static/etopo5_western-europe.nc")],
+            grid=str(made["era5 fine grid"]),
+            name="elevation",
+            entry=StaticField(source="etopo", variable="elevation", units="m").model_dump(),
+            regrid=Regrid(method="conservative").model_dump(),
+            filters={},
+            land=None,
+            weights=str(folder / "weights"),
+            about=ABOUT,
+            output=str(made["static"]),
+        )
+    return made
+
+
+def of_grid_kind(kind: str, script, make_grids, make_parts, entry, folder: Path) -> dict[str, Path]:
+    """Products with missing cells on a grid of a kind: samples, prediction, scores and change."""
+    field = field_on(kind)
+    field[:, :3, :3] = np.nan
+    field[5, 9, 9] = np.nan
+    context = 0 if kind == "curvilinear" else 1
+    io.write(on_grid(field, Grid.of(field)), folder / "input.nc", {})
+    given = entry("tas", "degC")
+    grids = make_grids(folder, folder / "input.nc", given, SCALE, context, about=ABOUT)
+    parts = make_parts(
+        folder, folder / "input.nc", given, SCALE, grids["fine"], "tas", context=context, missing="mask", about=ABOUT
+    )
+    made = {**parts, **{f"{grid} grid": file for grid, file in grids.items()}}
+    made |= {name: folder / f"{name}.nc" for name in ("prediction", "warmer", "scores", "change", "distance")}
+    files = {grid: str(file) for grid, file in parts.items()}
+    for name, seed in (("prediction", 1), ("warmer", 2)):
+        script("baseline").main(
+            name="bilinear-corrected",
+            scale=SCALE,
+            context=context,
+            train=files,
+            coarse={"test": files["coarse"]},
+            limits={"tas": {"minimum": -5.0 * seed, "dry_below": None}},
+            about=ABOUT,
+            predictions={"test": str(made[name])},
+        )
+    (folder / "statistics.json").write_text(json.dumps({"tas": [0.0, 20.0]}))
+    script("verify").main(
+        predictions={"test": str(made["prediction"])},
+        truths={"test": files["fine"]},
+        statistics=str(folder / "statistics.json"),
+        model="bilinear-corrected",
+        seed=0,
+        bootstrap={"block": "5d", "samples": 5, "confidence": 0.9},
+        about=ABOUT,
+        scores=str(made["scores"]),
+        rows=str(folder / "scores.csv"),
+    )
+    script("change").main(
+        predictions=[str(made["warmer"]), str(made["prediction"])],
+        coarse=[files["coarse"]] * 2,
+        truths=[files["fine"]] * 2,
+        scale=SCALE,
+        context=context,
+        model="bilinear-corrected",
+        seed=0,
+        scenario="warmer",
+        about=ABOUT,
+        fields=str(made["change"]),
+        rows=str(folder / "change.csv"),
+        pictures=[str(folder / "change.png")],
+    )
+    script("static").main(
+        paths=[],
+        grid=str(grids["fine"]),
+        name="lat_of_cell",
+        entry=StaticField(derived="latitude").model_dump(),
+        regrid=Regrid().model_dump(),
+        filters={},
+        land=None,
+        weights=str(folder / "weights"),
+        about=ABOUT,
+        output=str(made["distance"]),
+    )
+    return {f"{kind} {name}": path for name, path in made.items()}
+
+
 @pytest.fixture(scope="module")
-def products(script, tmp_path_factory, request) -> dict[str, Path]:
-    """Files of all kinds: of ERA5 where it is there, and of the demo with its 360-day calendar."""
-    demo = request.getfixturevalue("demo_file")
-    inputs = {"demo": (str(demo), "air_temperature", "K", None)}
+def products(script, make_grids, make_parts, entry, tmp_path_factory, request) -> dict[str, Path]:
+    """Files of all kinds, on grids of all kinds."""
     try:
         data = request.getfixturevalue("data_dir")
     except pytest.skip.Exception:
         data = None
-    if data is not None:
-        inputs["era5"] = (str(data / "era5-uk/era5-2mt-2019-03-01_03_uk.grib"), "t2m", "degC", None)
-    made = {}
-    for case, (path, variable, units, domain) in inputs.items():
-        folder = tmp_path_factory.mktemp(case)
-        made |= {f"{case} {grid}": folder / f"{grid}.nc" for grid in ("fine", "coarse")}
-        script("coarsen").main(
-            path=path,
-            name="tas",
-            variable=variable,
-            units=units,
-            domain=domain,
-            scale=SCALE,
-            about=ABOUT,
-            fine=str(folder / "fine.nc"),
-            coarse=str(folder / "coarse.nc"),
-        )
-        fine, coarse = (io.open_dataset(folder / f"{grid}.nc") for grid in ("fine", "coarse"))
-        lazy = predict_lazily(lambda part: {"tas": np.repeat(np.repeat(part["tas"].values, 4, 1), 4, 2)}, coarse, fine)
-        io.write(lazy, folder / "prediction.nc", script("coarsen").product_attributes(ABOUT, "predict"))
-        normalization = {"tas": scaling.Normalization(per="cell")}
-        script("scalers").main(
-            str(folder / "fine.nc"),
-            str(folder / "coarse.nc"),
-            None,
-            {"tas": normalization["tas"].model_dump()},
-            ABOUT,
-            str(folder / "scalers.nc"),
-        )
-        made |= {f"{case} {kind}": folder / f"{kind}.nc" for kind in ("prediction", "scalers")}
-    if data is not None and shutil.which("cdo"):
-        folder = tmp_path_factory.mktemp("static")
-        made["static"] = folder / "static.nc"
-        script("remap").main(
-            paths=[str(data / "static/etopo5_western-europe.nc")],
-            fine=str(made["era5 fine"]),
-            name="elevation",
-            variable="elevation",
-            units="m",
-            regrid={"engine": "cdo", "method": "conservative"},
-            about=ABOUT,
-            target=str(made["static"]),
-        )
+    makers = (script, make_grids, make_parts, entry)
+    made = demo_and_era5(*makers, tmp_path_factory.mktemp, request.getfixturevalue("demo_file"), data)
+    for kind in KINDS:
+        made |= of_grid_kind(kind, *makers, tmp_path_factory.mktemp(kind))
     return made
 
 
@@ -97,7 +166,14 @@ def complaints(paths: list[Path], report: Path) -> dict[str, list[str]]:
 
 @checker
 def test_the_cf_checker_has_nothing_to_say(products, tmp_path):
-    assert complaints(list(products.values()), tmp_path / "report.json") == {str(p): [] for p in products.values()}
+    found = complaints(list(products.values()), tmp_path / "report.json")
+    assert set(found) == {str(path) for path in products.values()}
+    for case, path in products.items():
+        messages = found[str(path)]
+        if case.startswith("curvilinear"):
+            # Axes without coordinates are "any" for the checker, whatever their order.
+            messages = [message for message in messages if "time (T), y (A), x (A)" not in message]
+        assert messages == [], case
 
 
 @checker
@@ -129,13 +205,34 @@ def test_calendar_units_source_and_provenance(products):
                 )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_are_read_on_the_grid_they_were_made_on(products, kind):
+    grid = Grid.of(io.open_dataset(products[f"{kind} fine grid"]))
+    assert grid.kind == kind
+    for name in ("fine", "prediction", "scores", "change", "distance"):
+        assert Grid.of(io.open_dataset(products[f"{kind} {name}"])).same(grid)
+    assert Grid.of(io.open_dataset(products[f"{kind} coarse"])).same(
+        Grid.of(io.open_dataset(products[f"{kind} coarse grid"]))
+    )
+    for name in ("prediction", "scores", "change"):
+        with io.open_dataset(products[f"{kind} {name}"]) as dataset:
+            fields = {field: values for field, values in dataset.data_vars.items() if field != "crs"}
+            assert len(fields) == {"prediction": 1, "scores": len(METRICS), "change": 3}[name]
+            for field, values in fields.items():
+                assert values.isnull()[..., :3, :3].all()
+                if not field.endswith("ssim"):  # of windows, which are wider
+                    assert values[..., 4:, 4:].notnull().all()
+
+
 def test_values_are_those_of_the_input(products, demo_file):
     with io.open_dataset(products["demo fine"]) as fine, io.open_dataset(products["demo coarse"]) as coarse:
-        expected = fine_field(demo_file, "air_temperature", "K", None, SCALE)
-        np.testing.assert_array_equal(fine["tas"].values, expected.values)
-        np.testing.assert_array_equal(fine["time"].values, expected["time"].values)
-        grid = Grid.of(expected)
-        weights = grid.area.values.reshape(9, 4, 12, 4)
-        blocks = expected.values.astype(np.float64).reshape(-1, 9, 4, 12, 4)
+        with xr.open_dataset(demo_file, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True)) as raw:
+            # 37 rows and 49 columns: the last ones make no whole block.
+            expected = raw["air_temperature"].values[:, :36, :48]
+            np.testing.assert_array_equal(fine["tas"].values, expected)
+            np.testing.assert_array_equal(fine["time"].values, raw["time"].values)
+            edges = np.deg2rad(raw["latitude"].values[:37].astype(np.float64) - 0.625)
+        weights = np.broadcast_to(np.diff(np.sin(edges))[:, None], (36, 48)).reshape(9, 4, 12, 4)
+        blocks = expected.astype(np.float64).reshape(-1, 9, 4, 12, 4)
         means = (blocks * weights).sum(axis=(2, 4)) / weights.sum(axis=(1, 3))
         np.testing.assert_allclose(coarse["tas"].values, means, rtol=1e-6)

@@ -14,10 +14,13 @@ import tensorflow as tf
 pytest.importorskip("horovod")
 
 from dl4ds_core.config import ModelSettings
+from dl4ds_core.errors import TrainingError
+from dl4ds_core.grids import Grid
+from dl4ds_core.pipeline import batches, epoch_order
 from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import checkpoints, standing, stopping, supervised
 from dl4ds_core.training.stopping import Stopped
-from dl4ds_core.training.supervised import Trainer
+from dl4ds_core.training.supervised import Trainer, physical_error
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 EPOCHS, STEPS = 3, 4
@@ -58,38 +61,51 @@ class Fields:
     """Samples without files."""
 
     predictands = channels = ("tas",)
+    base = (0,)
     coarse_shape = (4, 6)
 
-    def __init__(self, fine):
+    def __init__(self, fine, mask=None, garbage=0.0):
         self.fine = fine.to_dataset()
+        self.mask, self.garbage = mask, garbage
 
     def __len__(self):
         return self.fine.sizes["time"]
 
     def take(self, indices):
         fine = (self.fine["tas"].values[indices, ..., None] - 280.0) / 5.0
-        return fine.reshape(len(indices), 4, 2, 6, 2, 1).mean(axis=(2, 4)), fine
+        coarse = fine.reshape(len(indices), 4, 2, 6, 2, 1).mean(axis=(2, 4))
+        if self.mask is None:
+            return coarse, fine, None
+        mask = self.mask[indices]
+        return coarse, np.where(mask > 0, fine, np.float32(self.garbage)), mask
+
+
+def trainer_of(samples, validation, ranks, loss="mae"):
+    settings = {
+        "network": NETWORK,
+        "training": {"epochs": EPOCHS, "batch_size": 3, "loss": {loss: 1.0}},
+        "normalization": {"tas": {}},
+        "scalers": "default",
+    }
+    keras.utils.set_random_seed(1)
+    scalers = {"fine.tas": Scaler(np.float32(280), np.float32(5))}
+    return Trainer(ModelSettings.model_validate(settings), 1, samples, validation, None, scalers, 2, 0, ranks)
+
+
+def random_mask(steps, seed=3, part=0.7):
+    return (np.random.default_rng(seed).uniform(size=(steps, 8, 12, 1)) < part).astype(np.float32)
 
 
 @pytest.fixture
 def train(monkeypatch, tmp_path, field_of):
     """Train, or go on with it, in a folder; with signals before the exchanges named."""
-    settings = ModelSettings.model_validate(
-        {
-            "network": NETWORK,
-            "training": {"epochs": EPOCHS, "batch_size": 3},
-            "normalization": {"tas": {}},
-            "scalers": "default",
-        }
-    )
-    scalers = {"fine.tas": Scaler(np.float32(280), np.float32(5))}
 
-    def run(name, signals=(), minutes=1e9):
-        keras.utils.set_random_seed(1)
+    def run(name, signals=(), minutes=1e9, masks=(None, None), garbage=0.0):
         ranks = OneRank(monkeypatch, signals)
         monkeypatch.setattr(stopping, "flags", ranks.flags)
-        samples, validation = Fields(field_of(11, seed=1)), Fields(field_of(5, seed=2))
-        trainer = Trainer(settings, 1, samples, validation, None, scalers, 2, ranks)
+        samples = Fields(field_of(11, seed=1), masks[0], garbage)
+        validation = Fields(field_of(5, seed=2), masks[1], garbage)
+        trainer = trainer_of(samples, validation, ranks)
         assert trainer.steps == STEPS
         return trainer, ranks, lambda: trainer.fit(tmp_path / name, "me", minutes)
 
@@ -172,5 +188,137 @@ def test_the_sums_are_those_of_the_samples(train):
     with pytest.raises(Stopped):
         fit()
     assert trainer.progress.count == 6
-    numbers = trainer._step(*(tf.zeros(shape) for shape in ((3, 4, 6, 1), (3, 8, 12, 1))), tf.ones(3), tf.ones(2))
+    fields = [tf.zeros(shape) for shape in ((3, 4, 6, 1), (3, 8, 12, 1))]
+    numbers = trainer._step(*fields, None, tf.ones(3), tf.ones(2))
     assert numbers.numpy()[1:].tolist() == [3, 1, 1]
+
+
+def test_masked_cells_have_no_influence(train):
+    """On weights, losses and scores, bit by bit, whatever stands in them."""
+    outcomes = []
+    for value in (0.0, np.nan, 1e30):
+        trainer, _, fit = train(f"with {value}", masks=(random_mask(11), random_mask(5, 4)), garbage=value)
+        progress, _ = fit()
+        outcomes.append(outcome(trainer, progress))
+    require_same(outcomes[1], outcomes[0])
+    require_same(outcomes[2], outcomes[0])
+    trainer, _, fit = train("without")
+    progress, _ = fit()
+    assert outcome(trainer, progress)[0] != outcomes[0][0], "masks do change what is learned"
+
+
+def test_a_complete_mask_is_none_at_all(train):
+    outcomes = []
+    for number, masks in enumerate([(None, None), (np.ones((11, 8, 12, 1), "f4"), np.ones((5, 8, 12, 1), "f4"))]):
+        trainer, _, fit = train(str(number), masks=masks)
+        progress, _ = fit()
+        outcomes.append(outcome(trainer, progress))
+    for row, expected in zip(outcomes[1][0], outcomes[0][0], strict=True):
+        assert row == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_without_a_valid_cell_does_no_harm(train):
+    mask = random_mask(11)
+    mask[epoch_order(11, 1, 0)[:3]] = 0.0
+    trainer, _, fit = train("parts", signals=(1,), masks=(mask, None))
+    with pytest.raises(Stopped):
+        fit()
+    assert (trainer.progress.total, trainer.progress.count) == (0, 0)
+    assert all(np.isfinite(variable.numpy()).all() for variable in trainer.state)
+    trainer, _, fit = train("whole", masks=(mask, None))
+    progress, _ = fit()
+    assert np.isfinite(progress.best)
+
+
+@pytest.mark.parametrize(("masked", "split"), [((0,), "train"), ((1,), "validation")])
+def test_a_period_without_any_truth_is_refused(train, masked, split):
+    masks = [np.zeros((steps, 8, 12, 1), "f4") if number in masked else None for number, steps in enumerate((11, 5))]
+    _, _, fit = train("none", masks=masks)
+    with pytest.raises(TrainingError, match=rf"split\.{split}: the truth is missing in all cells"):
+        fit()
+
+
+class Adding(OneRank):
+    """Notes what it is to add over the ranks, and adds what others noted."""
+
+    def __init__(self, others=()):
+        self.noted, self.others = [], others
+
+    def sum(self, tensors):
+        self.noted.append(list(tensors))
+        parts = [other.noted[len(self.noted) - 1] for other in self.others]
+        return [sum(values) for values in zip(tensors, *parts, strict=True)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("loss", ["mae", "mse"])
+def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkeypatch, ranks, loss):
+    """Sum of loss, area and mask over sum of area and mask, over all samples of all ranks."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        samples = Fields(field_of(3, seed=1), random_mask(3, part=0.5))
+        samples.mask[1] = 1.0  # complete
+        samples.mask[2] *= random_mask(1, 9, 0.2)[0]  # nearly empty
+        parts: list[Adding] = []
+        for rank in reversed(range(ranks)):
+            adding = Adding(parts if rank == 0 else ())
+            trainer = trainer_of(samples, samples, adding, loss)
+            randomise(trainer)
+            before = [variable.numpy() for variable in trainer.network.trainable_variables]
+            applied = []
+            monkeypatch.setattr(
+                trainer.optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
+            )
+            (batch,) = batches(samples, np.arange(3), 3, rank, ranks)
+            numbers = trainer._step(batch.coarse, batch.fine, batch.mask, batch.weights, tf.zeros(2)).numpy()
+            parts.append(adding)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    coarse, fine, mask = samples.take(np.arange(3))
+    weights = np.broadcast_to(Grid.of(samples.fine).area.values[..., None] * mask, fine.shape)
+    for variable, values in zip(trainer.network.trainable_variables, before, strict=True):
+        variable.assign(values)
+    with tf.GradientTape() as tape:
+        error = trainer.network([coarse], training=True) - fine
+        total = tf.reduce_sum(weights * (tf.abs(error) if loss == "mae" else tf.square(error))) / weights.sum()
+    expected = tape.gradient(total, trainer.network.trainable_variables)
+    for found, wanted in zip(applied, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=1e-6)
+    assert numbers[0] / numbers[1] == pytest.approx(float(total), rel=1e-5)
+
+
+def randomise(trainer):
+    random = np.random.default_rng(7)
+    for variable in trainer.network.trainable_variables:
+        variable.assign(0.3 * random.normal(size=variable.shape).astype("float32"))
+
+
+def test_the_validation_score_pools_over_the_valid_area(train):
+    """In kelvin, of a network that still is the interpolation."""
+    mask = random_mask(5, 4, 0.4)
+    trainer, _, _ = train("x", masks=(None, mask))
+    _, rmse, _ = trainer._validate()
+    samples = trainer.validation
+    coarse, fine, _ = samples.take(np.arange(5))
+    error = 5.0 * (trainer.predict(coarse) - fine)
+    weights = np.broadcast_to(Grid.of(samples.fine).area.values[..., None], fine.shape) * mask
+    assert rmse == pytest.approx(np.sqrt(np.average(error**2, weights=weights)), rel=1e-5)
+
+
+@pytest.mark.parametrize("transform", ["log1p", "cube-root"])
+def test_errors_in_physical_units_of_a_transformed_predictand(transform):
+    random = np.random.default_rng(1)
+    curved = Scaler(np.array(1.0), np.array([[0.5, 0.6, 0.7]]), transform)
+    plain = Scaler(np.array(280.0), np.array(5.0))
+    truth, prediction = random.uniform(0, 2, size=(2, 4, 1, 3, 2)).astype(np.float32)
+    weights = np.ones((4, 1, 3, 2), np.float32)
+    weights[0, 0, 1] = 0.0
+    found = physical_error([plain, curved])(truth, prediction, weights).numpy()
+    expected = np.stack(
+        [
+            scaler.invert(prediction[..., number]).astype(float) - scaler.invert(truth[..., number])
+            for number, scaler in enumerate((plain, curved))
+        ],
+        axis=-1,
+    )
+    np.testing.assert_allclose(found, expected * weights, rtol=1e-4, atol=1e-4)

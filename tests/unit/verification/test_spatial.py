@@ -89,7 +89,40 @@ def test_data_range_must_be_positive(data_range: float, fields: Pair) -> None:
         ssim(*fields, data_range=data_range)
 
 
-def test_missing_values(fields: Pair) -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_forecast_without_a_value(wrong: float, fields: Pair) -> None:
+    with pytest.raises(DataError, match="without missing values but where the observation has none"):
+        ssim(fields[0].where(fields[0].lat > 10, wrong), fields[1], data_range=20.0)
+
+
+def test_an_infinite_observation(fields: Pair) -> None:
+    with pytest.raises(DataError, match="without infinite ones"):
+        ssim(fields[0], fields[1].where(fields[0].lat > 10, np.inf), data_range=20.0)
+
+
+@pytest.mark.parametrize("size", [11, 9])
+def test_only_windows_without_a_missing_cell(size: int, fields: Pair) -> None:
+    """Cells whose window holds none are as without it, others have no value; another step's gaps don't matter."""
+    forecast, observation = (field.isel(time=[0, 1], lat=slice(0, size)) for field in fields)
+    full = ssim(forecast, observation, data_range=20.0)
+    gaps = observation.copy()
+    gaps[0, 8, 1] = np.nan
+    result = ssim(forecast.where(gaps.notnull(), 1e30), gaps, data_range=20.0)
+    radius = 5 if size == 11 else 4
+    rows, columns = np.ogrid[:size, :13]
+    inside = (abs(rows - 8) <= radius) & (abs(columns - 1) <= radius)
+    np.testing.assert_array_equal(np.isnan(result[0]), inside)
+    np.testing.assert_array_equal(result[0].values[~inside], full[0].values[~inside])
+    np.testing.assert_array_equal(result[1], full[1])
+
+
+def test_a_step_without_any_whole_window(fields: Pair) -> None:
+    result = ssim(fields[0], fields[1].where(fields[1].time != fields[1].time[4]), data_range=20.0)
+    assert np.isnan(result[4]).all()
+    assert result.isel(time=slice(5, None)).notnull().all()
+
+
+def test_missing_values_of_the_forecast_alone(fields: Pair) -> None:
     with pytest.raises(DataError, match="without missing values"):
         ssim(fields[0].where(fields[0].lat > 10), fields[1], data_range=20.0)
 

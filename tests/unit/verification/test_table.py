@@ -218,11 +218,6 @@ def test_predictions_that_are_refused(case: str, datasets: Datasets, area: xr.Da
         verified((change(datasets[0].copy(deep=True)), datasets[1]), area)
 
 
-def test_truth_with_missing_values(datasets: Datasets, area: xr.DataArray) -> None:
-    with pytest.raises(DataError, match="missing values in the truth; found 2 of 6240"):
-        verified((datasets[0], with_missing(datasets[1].copy(deep=True))), area)
-
-
 def test_truth_without_units(datasets: Datasets, area: xr.DataArray) -> None:
     both = [without_units(data.copy(deep=True)) for data in datasets]
     with pytest.raises(DataError, match="None and None"):

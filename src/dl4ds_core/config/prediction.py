@@ -1,0 +1,55 @@
+"""Sections about what trained networks are applied to."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from dl4ds_core.config.fields import Name, PeriodField, Section, VariableName
+from dl4ds_core.config.inputs import Predictand, Predictor
+
+
+class Scenario(Section):
+    """Other inputs with the same variables, such as those of a climate model."""
+
+    sources: dict[Name, Name] = Field(
+        default_factory=dict,
+        description="A source of the training, and the one that takes its place here, with the same variables and "
+        "units.",
+    )
+    coarse: dict[VariableName, Predictor] = Field(
+        default_factory=dict, description="Coarse fields of predictands that are found elsewhere, by predictand."
+    )
+    predictors: dict[VariableName, Predictor] = Field(
+        default_factory=dict, description="Predictors that are found elsewhere, by name."
+    )
+    truth: dict[VariableName, Predictand] = Field(
+        default_factory=dict,
+        description="Predictands, where they are known: predictions are scored then. With implicit pairs they are the "
+        "input too.",
+    )
+    period: PeriodField | None = Field(default=None, description="First and last date to predict; empty: all.")
+    harmonise: Literal["none", "mean-variance", "quantile-mapping"] = Field(
+        default="none",
+        description="Brings the distribution of the inputs of `reference` to that of the training, in each coarse "
+        "cell, and changes these inputs likewise.",
+    )
+    reference: Name | None = Field(
+        default=None,
+        description="Scenario whose predictions the changes are relative to, such as the same climate model's past.",
+    )
+
+    @model_validator(mode="after")
+    def _some_inputs(self) -> Self:
+        if not (self.sources or self.coarse or self.predictors or self.truth):
+            raise ValueError("expected inputs: at least one of `sources`, `coarse`, `predictors`, `truth`")
+        return self
+
+
+class Prediction(Section):
+    """What trained networks are applied to, besides the test period."""
+
+    scenarios: dict[Name, Scenario] = Field(
+        default_factory=dict, description="Other inputs to apply the trained networks to, by name."
+    )

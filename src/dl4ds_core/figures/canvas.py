@@ -1,0 +1,189 @@
+"""Where the cells of a grid lie on paper: axes, proportions, and lines of latitude and longitude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from dl4ds_core.grids import Grid, horizontal
+from dl4ds_core.grids.projections import library
+
+MISSING = "#DDDDDD"
+"""Colour of missing cells: a light grey that no colour scale has."""
+
+_GRATICULE = "#333333"
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45, 60)  # degrees between two lines of latitude or longitude
+_LINES = 5
+_MARGIN = 0.1  # of the map, which the text of a line keeps from its edges
+_EARTH = 6371.0
+
+Mesh = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """The frame of a map: the cells of one grid, on which fields of other grids of that kind can be drawn too.
+
+    Latitude-longitude, rotated and projected grids are drawn along their own axes. A curvilinear grid has none: it is
+    drawn in the equal-area projection around its middle (kilometres, north up), so it may hold a pole or the date line.
+
+    Attributes
+    ----------
+    grid : Grid
+        Its outermost edges are those of the map.
+    """
+
+    grid: Grid
+
+    @cached_property
+    def edges(self) -> Mesh:
+        """Edges of the cells along x and y, in the unit of the map."""
+        return self._mesh(self.grid)
+
+    @cached_property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Lowest and highest x, lowest and highest y."""
+        x, y = self.edges
+        return float(x.min()), float(x.max()), float(y.min()), float(y.max())
+
+    @property
+    def aspect(self) -> float:
+        """Length of a unit of y in units of x: degrees of longitude are shorter than those of latitude."""
+        if self.grid.kind not in ("latlon", "rotated"):
+            return 1.0
+        middle = 0.5 * (self.extent[2] + self.extent[3])
+        return 1.0 / max(float(np.cos(np.deg2rad(middle))), 0.1)
+
+    @property
+    def ratio(self) -> float:
+        """Width of the map over its height, on paper."""
+        left, right, bottom, top = self.extent
+        return (right - left) / (top - bottom) / self.aspect
+
+    def draw(self, axes: Axes, field: xr.DataArray, colours: str, limits: tuple[float, float]) -> QuadMesh:
+        """Draw a field ``(Y, X)`` on any grid of the kind of this one; missing cells are grey."""
+        grid = self.grid if field.shape == self.grid.shape else Grid.of(field)
+        x, y = self.edges if grid is self.grid else self._mesh(grid)
+        values = np.ma.masked_invalid(field.transpose(*horizontal(field)).values)
+        shades = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
+        return axes.pcolormesh(x, y, values, cmap=shades, vmin=limits[0], vmax=limits[1], rasterized=True)
+
+    def frame(self, axes: Axes, title: str) -> None:
+        """Set title, extent, proportions and the numbers along the axes."""
+        left, right, bottom, top = self.extent
+        axes.set_title(title)
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top)
+        axes.set_aspect(self.aspect)
+        for axis, name, sides in ((axes.xaxis, "x", "EW"), (axes.yaxis, "y", "NS")):
+            axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 4, 5, 10]))
+            if self.grid.kind == "latlon":
+                axis.set_major_formatter(FuncFormatter(lambda value, _, sides=sides: degrees(value, sides)))
+            else:
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+                axis.set_label_text(self._label(name))
+        if self.grid.kind != "latlon":
+            self._draw_graticule(axes)
+
+    def _mesh(self, grid: Grid) -> Mesh:
+        if grid.vertices is not None:
+            return self._on_paper(*(_joined(part) for part in grid.vertices))
+        y, x = grid.edges
+        return (x / 1000, y / 1000) if grid.kind == "projected" else (x, y)
+
+    @cached_property
+    def _projection(self) -> Any:
+        lat, lon = np.deg2rad(self.grid.lat), np.deg2rad(self.grid.lon)
+        x, y, z = (np.cos(lat) * np.cos(lon)).mean(), (np.cos(lat) * np.sin(lon)).mean(), np.sin(lat).mean()
+        middle = {"lat_0": np.rad2deg(np.arctan2(z, np.hypot(x, y))), "lon_0": np.rad2deg(np.arctan2(y, x))}
+        return library().Proj(proj="laea", R=_EARTH, **middle)
+
+    def _on_paper(self, lat: np.ndarray, lon: np.ndarray) -> Mesh:
+        x, y = self._projection(lon, lat)
+        return np.asarray(x), np.asarray(y)
+
+    def _label(self, name: str) -> str:
+        if self.grid.kind == "rotated":
+            return f"rotated {'longitude' if name == 'x' else 'latitude'} (°)"
+        if self.grid.kind == "projected":
+            return f"{name} (km)"
+        return f"{'east' if name == 'x' else 'north'} of the middle (km)"
+
+    def _centres(self) -> Mesh:
+        if self.grid.y is None or self.grid.x is None:
+            return self._on_paper(self.grid.lat, self.grid.lon)
+        factor = 1e-3 if self.grid.kind == "projected" else 1.0
+        x, y = np.meshgrid(self.grid.x * factor, self.grid.y * factor)
+        return x, y
+
+    def _draw_graticule(self, axes: Axes) -> None:
+        """Draw lines of equal latitude and longitude, with their degrees."""
+        lat, lon = self.grid.lat, self.grid.lon
+        for parallel in _lines(float(lat.min()), float(lat.max())):
+            self._draw_line(axes, lat - parallel, degrees(parallel, "NS"), along=0)
+        middle = float(lon[lon.shape[0] // 2, lon.shape[1] // 2])
+        around = (lon - middle + 180) % 360 - 180
+        for meridian in _lines(middle + float(around.min()), middle + float(around.max())):
+            # Longitudes jump by 360 degrees on the other side of the earth, where there is no line to draw.
+            distance = (lon - meridian + 180) % 360 - 180
+            distance = np.ma.masked_where(np.abs(distance) > 90, distance)
+            self._draw_line(axes, distance, degrees(meridian, "EW"), along=1)
+
+    def _draw_line(self, axes: Axes, distance: np.ndarray, text: str, *, along: int) -> None:
+        """Draw the line where this is 0; its text stands near the left (along 0) or lower (along 1) edge."""
+        if not distance.min() < 0 < distance.max():
+            return
+        x, y = self._centres()
+        line = axes.contour(x, y, distance, levels=[0.0], colors=_GRATICULE, linewidths=0.35)
+        line.set_path_effects([withStroke(linewidth=0.9, foreground="white", alpha=0.5)])
+        left, right, bottom, top = self.extent
+        points = np.asarray(line.get_paths()[0].vertices)
+        share = (points - [left, bottom]) / [right - left, top - bottom]
+        inside = (np.abs(share - 0.5) < 0.5 - _MARGIN).all(axis=1)
+        if not inside.any():
+            return
+        points, share = points[inside], share[inside]
+        place = points[np.argmin(share[:, along])]
+        label = axes.text(
+            place[0], place[1], text, fontsize=5, color=_GRATICULE, ha="center", va="center", clip_on=True
+        )
+        label.set_path_effects([withStroke(linewidth=1.2, foreground="white", alpha=0.8)])
+        label.set_in_layout(False)  # it lies within the map
+
+
+def degrees(value: float, sides: str) -> str:
+    """Return an angle as a reader expects it: 225 degrees east is 135°W."""
+    value = round(value, 6)
+    if sides == "EW":
+        value = (value + 180) % 360 - 180
+    if value in (0, -180):
+        return f"{abs(value):g}°"
+    return f"{abs(value):g}°{sides[0] if value > 0 else sides[1]}"
+
+
+def _lines(low: float, high: float) -> list[float]:
+    """Round numbers of degrees between two, five or so."""
+    step = next((step for step in _STEPS if (high - low) / step <= _LINES), _STEPS[-1])
+    lines = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+    whole = high - low > 359  # 0 and 360 degrees are one line
+    return [float(line) for line in lines if not (whole and line >= lines[0] + 360)]
+
+
+def _joined(corners: np.ndarray) -> np.ndarray:
+    """Return the corners of rows of cells, shape (Y + 1, X + 1), from those of each cell, shape (Y, X, 4)."""
+    rows, columns, _ = corners.shape
+    joined = np.empty((rows + 1, columns + 1))
+    joined[:-1, :-1] = corners[..., 0]
+    joined[:-1, -1] = corners[:, -1, 1]
+    joined[-1, -1] = corners[-1, -1, 2]
+    joined[-1, :-1] = corners[-1, :, 3]
+    return joined

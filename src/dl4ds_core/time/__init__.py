@@ -1,0 +1,41 @@
+"""Time axes in any calendar: order, gaps, periods, text; bringing several of them together."""
+
+from dl4ds_core.time.axis import (
+    GAP_FACTOR,
+    calendar_of,
+    duration,
+    gaps,
+    require_ascending,
+    runs,
+    seconds,
+    shift,
+    step_of,
+    text,
+    windows,
+    within,
+)
+from dl4ds_core.time.daily import DAY, stated_method, to_daily, to_midnight
+from dl4ds_core.time.matching import match
+from dl4ds_core.time.tidying import take_steps, tidy
+
+__all__ = [
+    "DAY",
+    "GAP_FACTOR",
+    "calendar_of",
+    "duration",
+    "gaps",
+    "match",
+    "require_ascending",
+    "runs",
+    "seconds",
+    "shift",
+    "stated_method",
+    "step_of",
+    "take_steps",
+    "text",
+    "tidy",
+    "to_daily",
+    "to_midnight",
+    "windows",
+    "within",
+]

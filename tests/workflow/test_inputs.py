@@ -1,0 +1,129 @@
+"""Inputs of several origins, masks, scenarios and folds, from files to scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+STEPS = 60
+
+
+def field(path: Path, name: str, units: str, *, rows: int, step: float, start: str, warming: float = 0.0) -> np.ndarray:
+    """Write a daily field on square cells around 45 N, 5 E: a common signal in time, a slope in space, noise."""
+    time = pd.date_range(start, periods=STEPS)
+    lat, lon = (middle + step * (np.arange(rows) - (rows - 1) / 2) for middle in (45.0, 5.0))
+    signal = np.sin(np.arange(STEPS) / 5.0)[:, None, None] * 5 + warming
+    noise = np.random.default_rng(rows).normal(scale=0.1, size=(STEPS, rows, rows))
+    values = (signal + (lat - 45)[:, None] + noise + 280).astype(np.float32)
+    if name == "tas":
+        values[:, :3, :3] = np.nan  # sea
+        values[10:20, 5, 5] = np.nan  # a station that fell silent
+    coordinates = {
+        "time": time,
+        "lat": ("lat", lat, {"units": "degrees_north", "standard_name": "latitude"}),
+        "lon": ("lon", lon, {"units": "degrees_east", "standard_name": "longitude"}),
+    }
+    xr.DataArray(values, coordinates, ("time", "lat", "lon"), name, {"units": units}).to_netcdf(path)
+    return values
+
+
+@pytest.fixture
+def explicit(tmp_path: Path, tiny: dict[str, Any]) -> dict[str, Any]:
+    """Explicit pairs on three grids, with context, a mask, two scenarios and one network."""
+    truth = field(tmp_path / "truth.nc", "tas", "K", rows=16, step=0.25, start="2001-01-01")
+    assert np.isnan(truth).any()
+    field(tmp_path / "model.nc", "t", "K", rows=8, step=1.0, start="2001-01-01")
+    field(tmp_path / "upper.nc", "z", "m", rows=6, step=1.5, start="2001-01-01")
+    for period, warming in (("past", 0.0), ("future", 3.0)):
+        field(tmp_path / f"{period}.nc", "t", "K", rows=8, step=1.0, start="2050-01-01", warming=warming)
+        field(tmp_path / f"{period}-z.nc", "z", "m", rows=6, step=1.5, start="2050-01-01", warming=warming)
+    names = ("truth", "model", "upper", "past", "future", "past-z", "future-z")
+    tiny["sources"] = {name: {"paths": [str(tmp_path / f"{name}.nc")]} for name in names}
+    tiny["data"] = {
+        "predictands": {"tas": {"source": "truth", "variable": "tas", "units": "degC"}},
+        "coarse": {"from": "model", "variables": {"tas": "t"}},
+        "predictors": {"z": {"source": "upper", "variable": "z"}},
+        "scale": 4,
+        "context": 1,
+        "missing": "mask",
+    }
+    tiny["split"] = {
+        "train": ["2001-01-01", "2001-02-04"],
+        "validation": ["2001-02-05", "2001-02-14"],
+        "test": ["2001-02-15", "2001-03-01"],
+    }
+    tiny["models"] = {"net": {"backbone": "resnet", "upsampling": "spc", "filters": 8, "blocks": 1}}
+    tiny["training"] = {"epochs": 2, "batch_size": 8}
+    tiny["verification"] = {
+        "baselines": ["bilinear-corrected", "multiple-regression"],
+        "bootstrap": {"samples": 20, "block": "2d"},
+    }
+    tiny["prediction"] = {
+        "scenarios": {
+            "past": {
+                "sources": {"model": "past", "upper": "past-z"},
+                "reference": "past",
+                "harmonise": "mean-variance",
+            },
+            "future": {
+                "sources": {"model": "future", "upper": "future-z"},
+                "reference": "past",
+                "harmonise": "mean-variance",
+            },
+        }
+    }
+    return tiny
+
+
+def test_explicit_pairs_with_masks_and_scenarios(fresh: Any, explicit: dict[str, Any]) -> None:
+    fresh.run(explicit, "report")
+    results = fresh.results
+    with xr.open_dataset(results / "data/samples/train/coarse.nc") as coarse:
+        assert [name for name in coarse.data_vars if "bnds" not in str(name)] == ["tas", "z"]
+        assert dict(coarse.sizes) == {"time": 35, "lat": 6, "lon": 6, "bnds": 2}
+        assert coarse["tas"].attrs["units"] == "degC"
+        assert float(coarse["tas"].mean()) < 100
+    with xr.open_dataset(results / "net/seed1/prediction.nc") as prediction:
+        assert dict(prediction.sizes) == {"time": 15, "lat": 16, "lon": 16, "bnds": 2}
+        absent = prediction["tas"].isnull()
+        assert bool(absent[:, :3, :3].all())
+        assert int(absent.sum()) == 15 * 9, "nothing but the sea is missing"
+    with xr.open_dataset(results / "net/seed1/scenarios/future-change.nc") as change:
+        assert {"tas_change", "tas_coarse_change"} <= set(change.data_vars)
+        assert float(change["tas_coarse_change"].mean()) == pytest.approx(3.0, abs=0.05)
+    summary = pd.read_csv(results / "verification/summary.csv")
+    corrected = summary[(summary["model"] == "bilinear-corrected") & (summary["scenario"] == "future")]
+    change_of = corrected.set_index("metric")["value"]
+    # Harmonising scales departures from the reference's mean, the change among them, by the ratio of the deviations.
+    signal = np.sin(np.arange(STEPS) / 5.0)
+    assert change_of["change"] == pytest.approx(3.0 * signal[:35].std() / signal.std(), abs=0.02)
+    assert change_of["coarse_change"] == pytest.approx(3.0, abs=0.05)
+    shares = pd.read_csv(results / "verification/scenarios/future-inputs.csv").set_index("variable")
+    assert shares.loc["tas", "above"] > 0.2
+    assert shares.loc["tas", "below"] < 0.1
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "The coarse fields come from another data set, model" in page
+
+
+def test_folds(fresh: Any, tiny: dict[str, Any]) -> None:
+    tiny["split"] = {"method": "kfold", "folds": 3}
+    tiny["models"] = {"net": {"backbone": "resnet", "upsampling": "spc", "filters": 4, "blocks": 1}}
+    tiny["training"] = {"epochs": 1, "batch_size": 32}
+    tiny["verification"] = {"baselines": ["bilinear-corrected"], "bootstrap": {"samples": 20, "block": "5y"}}
+    fresh.run(tiny, "verify")
+    decoder = xr.coders.CFDatetimeCoder(use_cftime=True)
+    steps = []
+    for fold in ("fold1", "fold2", "fold3"):
+        with xr.open_dataset(fresh.results / f"net/seed1/{fold}/prediction.nc", decode_times=decoder) as part:
+            steps += list(part["time"].values)
+    with xr.open_dataset(fresh.results / "net/seed1/prediction.nc", decode_times=decoder) as pooled:
+        assert list(pooled["time"].values) == sorted(steps)
+        assert len(set(steps)) == len(steps) == 240, "every year is tested on once"
+    summary = pd.read_csv(fresh.results / "verification/summary.csv")
+    assert set(summary["model"]) == {"net", "bilinear-corrected"}
+    assert set(summary["split"]) == {"validation", "test"}
