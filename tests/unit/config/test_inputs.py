@@ -324,7 +324,7 @@ class TestScenarios:
     def test_a_scenario_is_harmonised_like_its_reference(self, content: Content) -> None:
         future = {"sources": {"src": "gcm"}, "reference": "past", "harmonise": "mean-variance"}
         with pytest.raises(
-            ConfigError, match="future.harmonise: expected the same of its reference 'past', found 'none'"
+            ConfigError, match=r"future\.harmonise: expected the same of its reference 'past', found 'none'"
         ):
             self.config(content, future, past={"sources": {"src": "gcm"}})
 
