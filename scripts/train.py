@@ -79,7 +79,7 @@ def train(
         fields.require_shapes(scale, context)
     trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, context, ranks)
     logger.info("%d weights", trainer.network.count_params())
-    inputs = [*files["train"], *files["validation"], scalers]
+    inputs = [*files["train"], *files["validation"], scalers, *([static] if static else [])]
     stamps = [_stamp(path) for path in inputs]
     identity = digest([chosen.model_dump(mode="json"), seed, stamps, code_digest(__file__)])
     state = Path(folder) / "checkpoints"

@@ -183,7 +183,7 @@ class Keeper:
         logger.info(
             "epoch %d of %d: step %d of %d, loss %.4f, %.2f s per step%s",
             *(progress.epoch + 1, self.epochs, progress.step, self.steps),
-            *(progress.total / progress.count, self._pace.mean or self._pace.first, self._left(progress)),
+            *(progress.total / max(progress.count, 1e-9), self._pace.mean or self._pace.first, self._left(progress)),
         )
 
     def _show_epoch(self, progress: Progress) -> None:
