@@ -514,7 +514,7 @@ def changing(model: str, seed: int, scenario: str, **values: float) -> pd.DataFr
 def with_scenarios() -> tuple[Config, pd.DataFrame, dict[str, pd.DataFrame]]:
     """A past with truth, a future with a reference, and one of which nothing is known."""
     scenarios = {
-        "past": {"sources": {"src": "gcm"}},
+        "past": {"sources": {"src": "gcm"}, "reference": "past", "harmonise": "mean-variance"},
         "future": {"sources": {"src": "gcm"}, "reference": "past", "harmonise": "mean-variance"},
         "unknown": {"sources": {"src": "gcm"}},
     }
@@ -555,7 +555,7 @@ def test_scenarios_have_a_table_each() -> None:
     ]
     assert past["columns"] == ["RMSE (K)", "Bias (K)"]
     assert [row["cells"] for row in past["rows"]] == [[number(2.5), number(-0.25)]]
-    assert (past["reference"], past["harmonise"], past["outside"]) == ("", "none", [])
+    assert (past["reference"], past["harmonise"], past["outside"]) == ("past", "mean-variance", [])
     assert unknown["columns"] == unknown["rows"] == []
 
 

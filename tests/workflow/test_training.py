@@ -64,7 +64,18 @@ class Trainings:
         return [
             *(("horovodrun", "--gloo", "-np", str(ranks)) if ranks else ()),
             *("python", str(script), "--checkpoint-minutes", "0.00001", "--logs", str(target / "logs")),
-            *("--settings", str(target / "spec.json"), "--seed", "1", "--scale", "4", "--threads", "1"),
+            *(
+                "--settings",
+                str(target / "spec.json"),
+                "--seed",
+                "1",
+                "--scale",
+                "4",
+                "--context",
+                "0",
+                "--threads",
+                "1",
+            ),
             *("--data", str(data / "samples"), "--scalers", str(data / "scalers" / "default.nc")),
             *("--folder", str(target), "--deterministic"),
         ]

@@ -47,10 +47,6 @@ def small_grid(config: dict[str, Any]) -> None:
     config["models"]["unet-pin"]["blocks"] = 5
 
 
-def masking(config: dict[str, Any]) -> None:
-    config["data"]["missing"] = "mask"
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -63,7 +59,6 @@ def masking(config: dict[str, Any]) -> None:
         (reversed_period, ["split.test", "empty"]),
         (period_outside_the_record, ["split.test", "no time step", "1860-06-01", "2099-06-01"]),
         (small_grid, ["models.unet-pin", "32 x 32", "16 x 16"]),
-        (masking, ["data.missing", "refuse"]),
     ],
 )
 def test_wrong_configuration(fresh: Any, tiny: dict[str, Any], change: Change, words: list[str]) -> None:
