@@ -297,7 +297,10 @@ class Cluster:
 
     def _database(self) -> None:
         data, sql_socket = self.folder / "mysql", self.folder / "mysql.socket"
-        own = [f"--user={getpass.getuser()}", f"--datadir={data}"]
+        # Temporary tables have the same names in all servers that start at the same time: each needs a folder of its own.
+        temporary = self.folder / "mysql-tmp"
+        temporary.mkdir()
+        own = [f"--user={getpass.getuser()}", f"--datadir={data}", f"--tmpdir={temporary}"]
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", *own],
             check=True,
