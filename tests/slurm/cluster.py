@@ -297,7 +297,7 @@ class Cluster:
 
     def _database(self) -> None:
         data, sql_socket = self.folder / "mysql", self.folder / "mysql.socket"
-        # Temporary tables have the same names in all servers that start at the same time: each needs a folder of its own.
+        # Temporary tables of servers that start at the same time share their names: each needs a folder of its own.
         temporary = self.folder / "mysql-tmp"
         temporary.mkdir()
         own = [f"--user={getpass.getuser()}", f"--datadir={data}", f"--tmpdir={temporary}"]
