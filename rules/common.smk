@@ -141,8 +141,11 @@ def growing(mem_mb):
 
 
 def code(script):
-    """Return the hash of the code behind a script: a parameter of its rule, so that changed code reruns it."""
-    return code_digest(SCRIPTS / f"{script}.py")
+    """Return what gives the hash of the code behind a script: a parameter of its rule, so that changed code reruns it.
+
+    A function: of the many starts of Snakemake on a cluster, each of which reads all rules, most have one job.
+    """
+    return lambda wildcards: code_digest(SCRIPTS / f"{script}.py")
 
 
 def fold_of(seed):

@@ -43,7 +43,7 @@ def code_digest(script: str | Path) -> str:
 
 def _follow(names: Iterable[str], module: str, seen: dict[str, str]) -> None:
     for name in names:
-        path = _file_of(name)
+        path = _file_of(name, PACKAGE)
         if path is None or name in seen or name == module or name.startswith(IGNORED):
             continue
         seen[name], imported = _read(path)
@@ -62,8 +62,9 @@ def _imports(tree: ast.Module) -> set[str]:
     return {name for name in names if name.split(".")[0] == PACKAGE.name}
 
 
-def _file_of(module: str) -> Path | None:
-    base = PACKAGE.parent.joinpath(*module.split("."))
+@cache
+def _file_of(module: str, package: Path) -> Path | None:
+    base = package.parent.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path

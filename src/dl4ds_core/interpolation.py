@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import xarray as xr
-
-from dl4ds_core.grids import Grid
 
 #: Parameter of Keys's kernel; -0.5 makes it exact for quadratics.
 KEYS = -0.5
@@ -97,46 +94,6 @@ _KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int, Callable[[int
     "bilinear": (_linear, 1, _continued),
     "bicubic": (_cubic, 2, _continued),
 }
-
-
-def interpolate(coarse: xr.DataArray, fine: Grid, method: str, scale: int, context: int = 0) -> xr.DataArray:
-    """Interpolate a coarse field to the fine grid.
-
-    Parameters
-    ----------
-    coarse : xarray.DataArray
-        Shape (..., Y, X) on the coarse grid and its context, any unit, nothing missing.
-    fine : Grid
-        The fine grid, of ``scale`` times as many cells along each axis as the coarse grid without its context.
-    method : {"nearest", "bilinear", "bicubic"}
-        Interpolation method.
-    scale : int
-        Fine cells per coarse cell.
-    context : int
-        Coarse cells around the domain.
-
-    Returns
-    -------
-    xarray.DataArray
-        Shape (..., Y, X) on the fine grid, the unit of ``coarse``, float32.
-
-    Raises
-    ------
-    ValueError
-        If the two grids don't belong together.
-    """
-    values = interpolated(coarse.values, method, scale, context)
-    if values.shape[-2:] != fine.shape:
-        raise ValueError(
-            f"expected a fine grid of {values.shape[-2]} x {values.shape[-1]} cells for a coarse one of "
-            f"{coarse.shape[-2]} x {coarse.shape[-1]} with a context of {context} at scale {scale}, found "
-            f"{fine.shape[0]} x {fine.shape[1]}"
-        )
-    horizontal = set(coarse.dims[-2:])
-    coordinates = {name: value for name, value in coarse.coords.items() if not horizontal & set(value.dims)}
-    dims = (*coarse.dims[:-2], *fine.dims)
-    result = xr.DataArray(values.astype(np.float32), coordinates, dims, coarse.name, dict(coarse.attrs))
-    return fine.placed(result)
 
 
 def interpolated(

@@ -56,23 +56,6 @@ def ever_valid(field: xr.DataArray) -> xr.DataArray:
     return (valid.any("time") if "time" in field.dims else valid).compute()
 
 
-def valid_fraction(field: xr.DataArray) -> xr.DataArray:
-    """Return the part of the time steps in which each cell has a value.
-
-    Parameters
-    ----------
-    field : xarray.DataArray
-        Shape (time, Y, X); lazy fields are read chunk by chunk.
-
-    Returns
-    -------
-    xarray.DataArray
-        Shape (Y, X), 0 to 1, float64, in memory.
-    """
-    counts = field.notnull().sum("time").compute()
-    return (counts / field.sizes["time"]).assign_attrs(long_name="part of the time steps with a value", units="1")
-
-
 def count_missing(field: xr.DataArray) -> xr.DataArray:
     """Count the missing or infinite cells of each time step.
 

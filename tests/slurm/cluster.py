@@ -49,7 +49,8 @@ SlurmUser={user}
 SlurmdUser={user}
 SlurmctldPort={ctld}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+# A job that goes back into the queue waits for its old credential to expire: seconds, where the default is 2 min.
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation={folder}/state
@@ -130,7 +131,12 @@ class Cluster:
         (`failing/NAME`).
         """
         path = os.environ["PATH"].removeprefix(f"{self.commands}{os.pathsep}")
-        return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{self.commands}{os.pathsep}{path}"}
+        return {
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "PATH": f"{self.commands}{os.pathsep}{path}",
+            # All nodes share the CPUs of this machine: a rank that waits for another leaves its CPU to others.
+            "OMPI_MCA_mpi_yield_when_idle": "1",
+        }
 
     def start(self) -> None:
         """Start all daemons and wait until the nodes are idle."""

@@ -25,9 +25,9 @@ def config() -> dict[str, Any]:
 
 
 @pytest.fixture
-def reference(uninterrupted: Callable[[dict[str, Any]], Path], config: dict[str, Any]) -> Path:
+def reference(uninterrupted: Callable[[dict[str, Any], str], Path], config: dict[str, Any]) -> Path:
     """Its results without interruption."""
-    return uninterrupted(config)
+    return uninterrupted(config, "verify")
 
 
 def start(run: Run, config: dict[str, Any]) -> subprocess.Popen[str]:

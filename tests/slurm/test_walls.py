@@ -19,9 +19,9 @@ def long() -> dict[str, Any]:
 
 
 @pytest.fixture
-def reference(uninterrupted: Callable[[dict[str, Any]], Path], long: dict[str, Any]) -> Path:
+def reference(uninterrupted: Callable[[dict[str, Any], str], Path], long: dict[str, Any]) -> Path:
     """Its results without SLURM and without interruption."""
-    return uninterrupted(long)
+    return uninterrupted(long, "train")
 
 
 def weights(folder: Path) -> bytes:

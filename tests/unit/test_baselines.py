@@ -12,7 +12,7 @@ from dl4ds_core.config import BASELINES
 from dl4ds_core.config.schema import WITHOUT_COARSE
 from dl4ds_core.errors import DataError, TrainingError
 from dl4ds_core.grids import Grid, coarsen
-from dl4ds_core.interpolation import interpolate
+from dl4ds_core.interpolation import interpolated
 
 SCALE = 4
 CORRECTED = ("bilinear-corrected", "bicubic-corrected", "regression", "bilinear-qm")
@@ -49,7 +49,7 @@ def steps(coarse: xr.Dataset, first: int, last: int | None = None) -> xr.Dataset
 
 
 def bilinear(coarse: xr.Dataset, fine: xr.DataArray, name: str = "tas") -> np.ndarray:
-    return interpolate(coarse[name], Grid.of(fine), "bilinear", SCALE).values.astype(np.float64)
+    return interpolated(coarse[name].values, "bilinear", SCALE)
 
 
 def with_predictors(coarse: xr.Dataset) -> xr.Dataset:
@@ -91,7 +91,7 @@ def test_bare_interpolation(pair, name):
     coarse, fine = pair
     found = fit_baseline(name, steps(coarse, 0, 80), fine[:80], SCALE)(steps(coarse, 80))
     np.testing.assert_array_equal(
-        found.values, interpolate(steps(coarse, 80)["tas"], Grid.of(fine), name, SCALE).values
+        found.values, interpolated(steps(coarse, 80)["tas"].values, name, SCALE).astype(np.float32)
     )
 
 

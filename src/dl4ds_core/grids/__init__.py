@@ -3,14 +3,13 @@
 from dl4ds_core.grids.boxes import needed_box
 from dl4ds_core.grids.coarsening import coarsen, whole_blocks
 from dl4ds_core.grids.conventions import with_bounds
-from dl4ds_core.grids.cropping import continuous_longitudes, crop
+from dl4ds_core.grids.cropping import crop
 from dl4ds_core.grids.grid import Grid, Kind, horizontal
 
 __all__ = [
     "Grid",
     "Kind",
     "coarsen",
-    "continuous_longitudes",
     "crop",
     "horizontal",
     "needed_box",

@@ -56,20 +56,6 @@ def crop(field: xr.DataArray, domain: Domain | None) -> xr.DataArray:
     return field
 
 
-def continuous_longitudes(field: xr.DataArray) -> xr.DataArray:
-    """Return a field with the axis ``lon`` turned round so that its largest gap lies outside.
-
-    A file from 350 to 10 degrees east has, when sorted, a gap from 10 to 350 in its middle.
-    """
-    lon = field["lon"].values
-    gaps = np.diff(lon, append=lon[0] + 360.0)
-    widest = int(np.argmax(gaps))
-    # Nothing is gained by turning round what has equal gaps: the whole circle, to rounding.
-    if widest == lon.size - 1 or gaps[widest] < gaps[-1] * 1.001:
-        return field
-    return _beginning_at(field, float(lon[widest + 1]) - (360.0 if lon[widest + 1] > 180.0 else 0.0))
-
-
 def _along(field: xr.DataArray, axis: str, limits: Limits, key: str, slack: float) -> xr.DataArray:
     centres = field[axis].values
     inside = np.flatnonzero((centres >= limits[0] - slack) & (centres <= limits[1] + slack))

@@ -10,7 +10,6 @@ from dl4ds_core.verification.bootstrap import (
     block_weights,
     intervals,
     record_segments,
-    resampled_means,
     resampled_sums,
 )
 from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
@@ -33,7 +32,6 @@ __all__ = [
     "ranking",
     "read_summary",
     "record_segments",
-    "resampled_means",
     "resampled_sums",
     "rmse",
     "spearman",

@@ -16,7 +16,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 
-__all__ = ["block_steps", "block_weights", "intervals", "record_segments", "resampled_means", "resampled_sums"]
+__all__ = ["block_steps", "block_weights", "intervals", "record_segments", "resampled_sums"]
 
 FloatArray = npt.NDArray[np.float64]
 CountArray = npt.NDArray[np.int32]
@@ -163,24 +163,6 @@ def block_weights(time: xr.DataArray, *, block_steps: int, samples: int, seed: i
         drawn = steps[offsets < length[:, None]][: time.size]
         counts[sample] = np.bincount(drawn, minlength=time.size)
     return counts
-
-
-def resampled_means(values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> FloatArray:
-    """Mean over time of each resample.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Values ``(..., time)``.
-    counts : numpy.ndarray
-        Resamples ``(sample, time)`` of `block_weights`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Means ``(..., sample)``.
-    """
-    return resampled_sums(values, counts) / values.shape[-1]
 
 
 def resampled_sums(values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> FloatArray:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from dl4ds_core.config.inputs import Domain
 from dl4ds_core.errors import DataError
-from dl4ds_core.grids import Grid, continuous_longitudes, crop, with_bounds
+from dl4ds_core.grids import Grid, crop, with_bounds
 
 
 def globe(west: float, step: float = 2.5) -> xr.DataArray:
@@ -71,15 +71,6 @@ class TestLongitudes:
         field = globe(0.0)
         field = field.assign_coords(lon=field["lon"].astype(np.float32) - np.float32(1e-7))
         assert crop(field, Domain(lon=(10.0, 20.0))).sizes["lon"] == 5
-
-    def test_continuous_longitudes(self):
-        whole = globe(0.0)
-        assert continuous_longitudes(whole) is whole
-        joined = continuous_longitudes(whole.isel(lon=[0, 1, 2, 141, 142, 143]))
-        assert joined["lon"].values.tolist() == [-7.5, -5, -2.5, 0, 2.5, 5]
-        pacific = continuous_longitudes(globe(-180.0).isel(lon=[0, 1, 2, 141, 142, 143]))
-        assert pacific["lon"].values.tolist() == [172.5, 175, 177.5, 180, 182.5, 185]
-        np.testing.assert_array_equal(pacific.values % 1000, pacific["lon"].values + 0 * pacific.values)
 
 
 class TestOtherGrids:

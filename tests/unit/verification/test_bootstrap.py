@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.verification import block_steps, block_weights, intervals, record_segments, resampled_means
+from dl4ds_core.verification import block_steps, block_weights, intervals, record_segments, resampled_sums
 
 
 def times(values: object) -> xr.DataArray:
@@ -144,13 +144,13 @@ def test_times_must_increase() -> None:
         record_segments(HOURS[:0])
 
 
-def test_resampled_means() -> None:
+def test_resampled_sums() -> None:
     random = np.random.default_rng(0)
     values, counts = random.normal(size=(3, 4, 144)), block_weights(HOURS, block_steps=6, samples=600, seed=0)
-    means = resampled_means(values, counts)
-    assert means.shape == (3, 4, 600)
+    sums = resampled_sums(values, counts)
+    assert sums.shape == (3, 4, 600)
     drawn = np.repeat(np.arange(144), counts[333])
-    np.testing.assert_allclose(means[..., 333], values[..., drawn].mean(axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(sums[..., 333], values[..., drawn].sum(axis=-1), rtol=1e-12)
 
 
 def test_intervals() -> None:
@@ -181,7 +181,7 @@ def autoregressive(shape: tuple[int, int], memory: float, seed: int) -> np.ndarr
 def coverage(series: np.ndarray, time: xr.DataArray, steps: int, samples: int) -> float:
     """How often the 90% interval of the mean holds the true mean, 0."""
     counts = block_weights(time, block_steps=steps, samples=samples, seed=11)
-    lower, upper = intervals(resampled_means(series, counts), confidence=0.9)
+    lower, upper = intervals(resampled_sums(series, counts) / time.size, confidence=0.9)
     return float(((lower <= 0) & (upper >= 0)).mean())
 
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 import xskillscore
 
-from dl4ds_core.verification import METRICS, Metric, block_weights, resampled_means
+from dl4ds_core.verification import METRICS, Metric, block_weights, resampled_sums
 from dl4ds_core.verification.moments import TERMS, CellSeries, Moments
 
 Pair = tuple[xr.DataArray, xr.DataArray]
@@ -22,7 +22,7 @@ def series_of(fields: Pair) -> CellSeries:
 
 def score(moments: Moments | None, series: CellSeries, counts: np.ndarray) -> np.ndarray:
     assert moments is not None
-    return moments.score(*(resampled_means(TERMS[term](series), counts) for term in moments.terms))
+    return moments.score(*(resampled_sums(TERMS[term](series), counts) / counts.shape[1] for term in moments.terms))
 
 
 @pytest.mark.parametrize("metric", WITH_MOMENTS, ids=lambda metric: metric.name)
