@@ -59,7 +59,8 @@ def maps(metrics: tuple[str, ...] = ("rmse", "bias", "std_ratio", "pearson")) ->
     truth = field()
     return xr.Dataset(
         {f"t2m_{metric}": truth[0].drop_vars("time").assign_attrs(units="degC") for metric in metrics}
-        | {"other_rmse": truth[0].drop_vars("time"), "t2m_count": ((), 3)}
+        | {name: truth[0].drop_vars("time") for name in ("other_rmse", "t2m_max_rmse")}
+        | {"t2m_count": ((), 3)}
     )
 
 

@@ -161,7 +161,7 @@ def score_maps(scores: xr.Dataset, variable: str, *, limits: Mapping[str, Limits
         for axis, (metric, field) in zip(axes, fields.items(), strict=False):
             mesh = canvas.draw(axis, field, _score_colours(metric), chosen[metric])
             unit = difference_unit_text(field.attrs.get("units"))
-            name = METRICS[metric].long_name if metric in METRICS else metric.replace("_", " ")
+            name = METRICS[metric].long_name
             canvas.frame(axis, labelled(name[:1].upper() + name[1:], unit))
             _below(figure, mesh, [axis], "", extend=_extension(field, chosen[metric]))
         for axis in axes[len(fields) :]:
@@ -240,15 +240,10 @@ def _below(figure: Figure, mesh: QuadMesh, axes: Iterable[Axes], label: str, *, 
 
 
 def _score_fields(scores: xr.Dataset, variable: str) -> dict[str, xr.DataArray]:
-    """Return the maps of a predictand by metric, those of the table of metrics first and in its order."""
-    prefix = f"{variable}_"
-    found = {
-        str(name).removeprefix(prefix): field
-        for name, field in scores.data_vars.items()
-        if str(name).startswith(prefix) and field.ndim == 2
-    }
-    known = [metric for metric in METRICS if metric in found]
-    return {metric: found[metric] for metric in [*known, *sorted(set(found) - set(known))]}
+    """Return the maps of a predictand by metric, in the order of the table of metrics."""
+    # Names are looked up, not taken apart: maps of tas_max are none of tas.
+    names = {metric: f"{variable}_{metric}" for metric in METRICS}
+    return {metric: scores[name] for metric, name in names.items() if name in scores and scores[name].ndim == 2}
 
 
 def _score_range(metric: str, fields: list[xr.DataArray]) -> Limits:
@@ -263,7 +258,7 @@ def _score_range(metric: str, fields: list[xr.DataArray]) -> Limits:
 def _score_colours(metric: str) -> str:
     if metric in ("bias", "std_ratio"):
         return DIVERGING_COLOURS
-    return SKILL_COLOURS if metric in METRICS and METRICS[metric].perfect == 1 else ERROR_COLOURS
+    return SKILL_COLOURS if METRICS[metric].perfect == 1 else ERROR_COLOURS
 
 
 def _range(fields: Iterable[xr.DataArray], percent: float = 0.0) -> Limits:

@@ -9,7 +9,6 @@ from dl4ds_core.verification.bootstrap import (
     block_steps,
     block_weights,
     intervals,
-    record_segments,
     resampled_sums,
 )
 from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
@@ -31,7 +30,6 @@ __all__ = [
     "pearson",
     "ranking",
     "read_summary",
-    "record_segments",
     "resampled_sums",
     "rmse",
     "spearman",

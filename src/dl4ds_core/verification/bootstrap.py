@@ -6,63 +6,19 @@ per step is one product of matrices, and the series themselves are never copied.
 
 from __future__ import annotations
 
-import itertools
-import re
-
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 
 from dl4ds_core.errors import DataError
+from dl4ds_core.time import calendar_of, duration, require_ascending, runs, seconds
 
-__all__ = ["block_steps", "block_weights", "intervals", "record_segments", "resampled_sums"]
+__all__ = ["block_steps", "block_weights", "intervals", "resampled_sums"]
 
 FloatArray = npt.NDArray[np.float64]
 CountArray = npt.NDArray[np.int32]
 
-GAP_FACTOR = 1.5
-"""A step longer than this many median steps is a gap in the record."""
-
 _SAMPLES_AT_ONCE = 256
-
-_DAYS = {
-    "min": 1 / 1440,
-    "minute": 1 / 1440,
-    "h": 1 / 24,
-    "hour": 1 / 24,
-    "d": 1.0,
-    "day": 1.0,
-    "w": 7.0,
-    "week": 7.0,
-}
-
-_YEAR_DAYS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
-"""Days in a year by calendar; other calendars have 365.2425."""
-
-
-def record_segments(time: xr.DataArray) -> list[slice]:
-    """Split the record at its gaps.
-
-    Parameters
-    ----------
-    time : xarray.DataArray
-        Increasing times ``(time,)``, datetime64 or cftime.
-
-    Returns
-    -------
-    list of slice
-        Runs of time steps without a gap: a step longer than 1.5 times the median step is a gap.
-
-    Raises
-    ------
-    DataError
-        If the record is empty or its times don't increase.
-    """
-    steps = _step_days(time)
-    breaks = np.flatnonzero(_is_gap(steps)) + 1
-    edges = [0, *breaks.tolist(), time.size]
-    return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
 
 def block_steps(time: xr.DataArray, block: str) -> int:
@@ -73,8 +29,7 @@ def block_steps(time: xr.DataArray, block: str) -> int:
     time : xarray.DataArray
         Increasing times ``(time,)``, datetime64 or cftime.
     block : str
-        Number and unit: min, h, d, w, month or y (full words and plurals too), such as ``24h``, ``5d`` or
-        ``10 years``. A year is that of the calendar, on average, and a month its twelfth.
+        Number and unit, as `dl4ds_core.time.duration` reads it, such as ``24h``, ``5d`` or ``10y``.
 
     Returns
     -------
@@ -84,13 +39,12 @@ def block_steps(time: xr.DataArray, block: str) -> int:
     Raises
     ------
     DataError
-        If the duration can't be read, or the record is empty or its times don't increase.
+        If the duration can't be read, or the times don't increase.
     """
-    steps = _step_days(time)
-    days = _days(block, str(time.dt.calendar))
-    if steps.size == 0:
-        return 1
-    return max(1, round(days / float(steps[~_is_gap(steps)].mean())))
+    require_ascending(time, "the record to verify")
+    length = duration(block, calendar_of(time)).total_seconds()
+    steps = np.concatenate([np.zeros(0), *(np.diff(seconds(time[part])) for part in runs(time))])
+    return max(1, round(length / float(steps.mean()))) if steps.size else 1
 
 
 def block_weights(time: xr.DataArray, *, block_steps: int, samples: int, seed: int) -> CountArray:
@@ -136,7 +90,8 @@ def block_weights(time: xr.DataArray, *, block_steps: int, samples: int, seed: i
     """
     if block_steps < 1 or samples < 1:
         raise DataError(f"Bootstrap: expected positive block_steps and samples; found {block_steps} and {samples}.")
-    segments = record_segments(time)
+    require_ascending(time, "the record to verify")
+    segments = runs(time)
     sizes = np.array([segment.stop - segment.start for segment in segments])
     lengths = np.minimum(block_steps, sizes)
     if float((sizes / lengths).sum()) < 2:
@@ -217,34 +172,3 @@ def intervals(resampled: FloatArray, *, confidence: float = 0.9) -> tuple[FloatA
     tail = (1 - confidence) / 2
     ends[:, defined] = np.nanquantile(resampled[defined], [tail, 1 - tail], axis=-1)
     return ends[0], ends[1]
-
-
-def _step_days(time: xr.DataArray) -> FloatArray:
-    """Lengths in days of the steps between times ``(time,)``: one fewer than times."""
-    if time.ndim != 1 or time.size == 0:
-        raise DataError(f"Expected times along one dimension; found the shape {time.shape}.")
-    differences = pd.to_timedelta(np.diff(time.values))
-    days = np.asarray(differences / pd.Timedelta(days=1), dtype=np.float64)
-    if not (days > 0).all():
-        where = int(np.flatnonzero(~(days > 0))[0])
-        raise DataError(f"Expected increasing times; found {time.values[where + 1]} after {time.values[where]}.")
-    return days
-
-
-def _is_gap(steps: FloatArray) -> npt.NDArray[np.bool_]:
-    return steps > GAP_FACTOR * np.median(steps) if steps.size else np.zeros(0, dtype=bool)
-
-
-def _days(duration: str, calendar: str) -> float:
-    """Read a duration, such as 24h or 10 years, in days."""
-    year = _YEAR_DAYS.get(calendar, 365.2425)
-    units = _DAYS | {"month": year / 12, "y": year, "yr": year, "year": year}
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", duration.lower())
-    unit = match.group(2) if match else ""
-    days = float(match.group(1)) * units.get(unit, units.get(unit.removesuffix("s"), 0.0)) if match else 0.0
-    if days <= 0:
-        raise DataError(
-            f"verification.bootstrap.block: expected a number and one of the units {', '.join(units)}, "
-            f"such as 24h or 10y; found {duration!r}."
-        )
-    return days

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.verification import block_steps, block_weights, intervals, record_segments, resampled_sums
+from dl4ds_core.verification import block_steps, block_weights, intervals, resampled_sums
 
 
 def times(values: object) -> xr.DataArray:
@@ -25,36 +25,22 @@ HOURS = times(pd.date_range("2019-03-26", periods=144, freq="h"))
 YEARS_360 = times(xr.date_range("2040-06-01", periods=60, freq="YS-JUN", calendar="360_day", use_cftime=True))
 
 
-def test_segments() -> None:
-    assert record_segments(HOURS) == [slice(0, 144)]
-    assert record_segments(winters(3)) == [slice(0, 90), slice(90, 180), slice(180, 270)]
-    assert record_segments(YEARS_360) == [slice(0, 60)]
-    assert record_segments(HOURS[:1]) == [slice(0, 1)]
-
-
-def test_months_of_unequal_length_are_no_gaps() -> None:
-    months = pd.date_range("2000-01-01", periods=48, freq="MS")
-    assert len(record_segments(times(months))) == 1
-    assert len(record_segments(times(months.delete(20)))) == 2
-
-
 @pytest.mark.parametrize(
     ("time", "block", "steps"),
     [
         (HOURS, "24h", 24),
-        (HOURS, "2.5 d", 60),
+        (HOURS, "2 d", 48),
         (HOURS, "90min", 2),
         (HOURS, "10min", 1),
         (HOURS, "1w", 168),
         (YEARS_360, "10y", 10),
-        (YEARS_360, "10 years", 10),
         (YEARS_360, "24h", 1),
-        (YEARS_360, "18 months", 2),
-        (times(xr.date_range("2000", periods=900, calendar="360_day", use_cftime=True)), "1 month", 30),
+        (YEARS_360, "18month", 2),
+        (times(xr.date_range("2000", periods=900, calendar="360_day", use_cftime=True)), "1month", 30),
         (times(xr.date_range("2000", periods=900, calendar="noleap", use_cftime=True)), "1y", 365),
-        (times(pd.date_range("2000-01-01", periods=240, freq="MS")), "10Y", 120),
-        (times(pd.date_range("1900-01-01", periods=100, freq="YS")), "10 year", 10),
-        (winters(3), "5D", 5),
+        (times(pd.date_range("2000-01-01", periods=240, freq="MS")), "10y", 120),
+        (times(pd.date_range("1900-01-01", periods=100, freq="YS")), "10y", 10),
+        (winters(3), "5d", 5),
         (HOURS[:1], "24h", 1),
     ],
 )
@@ -62,12 +48,6 @@ def test_block_steps(time: xr.DataArray, block: str, steps: int) -> None:
     result = block_steps(time, block)
     assert type(result) is int
     assert result == steps
-
-
-@pytest.mark.parametrize("block", ["", "24", "h", "5 fortnights", "-3d", "0h", "5m", "1e3h", "d5"])
-def test_unreadable_blocks(block: str) -> None:
-    with pytest.raises(DataError, match=r"verification\.bootstrap\.block.*found"):
-        block_steps(HOURS, block)
 
 
 @pytest.mark.parametrize("time", [HOURS, winters(4, 50), YEARS_360], ids=["hours", "winters", "360_day"])
@@ -135,13 +115,12 @@ def test_numbers_must_be_positive(steps: int, samples: int) -> None:
         block_weights(HOURS, block_steps=steps, samples=samples, seed=0)
 
 
-def test_times_must_increase() -> None:
-    with pytest.raises(DataError, match="increasing times"):
-        record_segments(HOURS[::-1])
-    with pytest.raises(DataError, match="increasing times"):
-        record_segments(times(np.repeat(YEARS_360.values[:2], 2)))
-    with pytest.raises(DataError, match="along one dimension"):
-        record_segments(HOURS[:0])
+@pytest.mark.parametrize("time", [HOURS[::-1], times(np.repeat(YEARS_360.values[:2], 2))])
+def test_times_must_increase(time: xr.DataArray) -> None:
+    with pytest.raises(DataError, match="expected strictly ascending times"):
+        block_weights(time, block_steps=1, samples=1, seed=0)
+    with pytest.raises(DataError, match="expected strictly ascending times"):
+        block_steps(time, "24h")
 
 
 def test_resampled_sums() -> None:
