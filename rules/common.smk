@@ -8,10 +8,12 @@ from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
 from dl4ds_core.cluster import runs, slurm
+from dl4ds_core.cluster.executor import leave_nodes_to_slurm
 from dl4ds_core.config import BASELINES, SPLITS, model_settings
 
 # Snakemake has a `parse` of its own.
 from dl4ds_core.config import parse as parse_config
+from dl4ds_core.config import read as read_config
 from dl4ds_core.errors import DownscalingError
 from dl4ds_core.identity import code_digest
 from dl4ds_core.inputs import record_inputs, scenario_inputs
@@ -19,6 +21,7 @@ from dl4ds_core.jobs import prefer_own_programs
 from dl4ds_core.sources import download_target, local_copy, part_names, source_paths
 
 prefer_own_programs()
+leave_nodes_to_slurm()
 
 
 def explained(function, *arguments):
@@ -53,6 +56,8 @@ LOOKING = {
     *("conda_cleanup_envs", "list_conda_envs", "container_cleanup_images"),
 }
 ORIGIN = str(workflow.overwrite_configfiles[-1] if workflow.overwrite_configfiles else "config/config.yaml")
+for given in workflow.overwrite_configfiles or []:
+    explained(read_config, given)  # Snakemake itself keeps the last of two equal keys
 CONFIG = explained(parse_config, config, ORIGIN)
 # As given, without what never changes the science: a parameter of the rules that need all of it.
 GIVEN = {key: value for key, value in config.items() if key != "execution"}

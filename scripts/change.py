@@ -8,7 +8,7 @@ import xarray as xr
 from dl4ds_core import figures, io
 from dl4ds_core.grids import Grid
 from dl4ds_core.identity import product_attributes
-from dl4ds_core.scenarios import change_scores, changes, on_fine_grid
+from dl4ds_core.scenarios import change_scores, changes, on_fine_grid, where_known
 from dl4ds_core.verification import complete_rows, write_summary
 
 
@@ -34,13 +34,20 @@ def main(
     low = [io.open_dataset(path) for path in coarse]
     known = [name for name in names if name in low[0]]
     found |= on_fine_grid(changes(low[0], low[1], "coarse_change", known), grid, scale, context)
+    scored = {}
     if truths:
         true = [io.open_dataset(path) for path in truths]
         found |= changes(true[0], true[1], "true_change", names)
-    plain = {name: (field.dims, field.values, {**field.attrs, **grid.attributes()}) for name, field in found.items()}
-    dataset = xr.Dataset(plain, coords=grid.coordinates())
+        scored = changes(*(where_known(*pair, names) for pair in zip(predicted, true, strict=True)), "change", names)
+    dataset, compared = (
+        xr.Dataset(
+            {name: (field.dims, field.values, {**field.attrs, **grid.attributes()}) for name, field in chosen.items()},
+            coords=grid.coordinates(),
+        )
+        for chosen in (found, found | scored)
+    )
     io.write(dataset, fields, product_attributes(about, "verify"))
-    table = change_scores(dataset, grid.area)
+    table = change_scores(compared, grid.area)
     write_summary(complete_rows(table, model=model, seed=seed, split="", scenario=scenario), rows)
     for name, path in zip(names, pictures, strict=True):
         figures.save(figures.change_maps(dataset, name), Path(path))

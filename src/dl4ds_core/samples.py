@@ -22,10 +22,10 @@ from dl4ds_core.scaling import VALID_FRACTION
 from dl4ds_core.splits import LEFT_OUT, empty_split
 from dl4ds_core.time import (
     DAY,
-    GAP_FACTOR,
     calendar_of,
     gaps,
     match,
+    require_no_holes,
     seconds,
     shift,
     stated_method,
@@ -136,7 +136,8 @@ def assemble(
     notes += _made_daily(inputs, rules)
     steps = match({field.label: field.dataset["time"] for field in inputs}, rules.tolerance)
     if missing == "refuse":
-        _require_no_holes(inputs, rules.tolerance)
+        own = [field for field in inputs[1:] if field.others]
+        require_no_holes({field.label: field.dataset["time"] for field in [inputs[0], *own]}, rules.tolerance)
     notes += _left_out(inputs, steps)
     times = inputs[0].dataset["time"][steps[inputs[0].label]]
     notes += _gap_notes(times)
@@ -282,30 +283,8 @@ def _daily(field: _Input) -> tuple[xr.Dataset, list[str]]:
         if name == field.name:
             made[str(name)], notes = to_daily(part, method, field.label)
         else:  # a part of a cell is never summed up, but belongs to the same day
-            made[str(name)], _ = to_daily(part, "mean" if method in ("mean", "sum") else "point", field.label)
+            made[str(name)], _ = to_daily(part, "point" if method in (None, "point") else "mean", field.label)
     return _with_coordinates(made, field.dataset), notes
-
-
-def _require_no_holes(inputs: Sequence[_Input], tolerance: str) -> None:
-    """Refuse inputs that lack steps of the first field between their own first and last."""
-    reference = inputs[0].dataset["time"]
-    wanted = seconds(reference)
-    for field in inputs[1:]:
-        if not field.others:
-            continue
-        own = field.dataset["time"]
-        shared = match({inputs[0].label: reference, field.label: own}, tolerance)[inputs[0].label]
-        # Longer steps than those of the reference are no hole, but steps longer than its own usual ones are.
-        usual = max((step.total_seconds() for step in (step_of(reference), step_of(own)) if step), default=0.0)
-        far = np.diff(wanted[shared]) > GAP_FACTOR * usual
-        absent = np.flatnonzero(far & (np.diff(shared) > 1))
-        if absent.size:
-            number = int(np.sum(np.diff(shared)[absent] - 1))
-            raise DataError(
-                f"{field.label} lacks {number} time steps of {inputs[0].label} between its own first and last (the "
-                f"first of them {text(reference.values[shared[absent[0]] + 1])}); set `data.missing_predictors: fill` "
-                "to leave them out"
-            )
 
 
 def _left_out(inputs: Sequence[_Input], steps: Mapping[str, np.ndarray]) -> list[str]:

@@ -23,6 +23,8 @@ from dl4ds_core.statistics import Moments, blocks, cell_quantiles, quantiles
 VALID_FRACTION = "_valid_fraction"
 
 _QUARTILES = (0.25, 0.5, 0.75)
+#: A cell with fewer valid steps has the factor that is usual among the others: its own may be near 0 by chance.
+_STEPS_PER_CELL = 10
 
 
 def forward(transform: str, values: np.ndarray, where: str = "log1p") -> np.ndarray:
@@ -128,8 +130,9 @@ def fit(field: xr.DataArray, normalization: Normalization) -> Scaler:
     """Fit a scaler to the valid values of a field.
 
     Over the domain, all cells count alike, whatever their area: the two numbers only bring values to a range that suits
-    a network. Quartiles are exact. A field or cell that never changes is only shifted; a cell without values isn't
-    changed. Where quartiles coincide though values differ (mostly dry), the standard deviation takes their place.
+    a network. Quartiles are exact. A field or cell that never changes is only shifted. A cell without values isn't
+    changed, and one with few has the factor that is usual among the others. Where quartiles coincide though values
+    differ (mostly dry), the standard deviation takes their place.
 
     Parameters
     ----------
@@ -170,9 +173,18 @@ def fit(field: xr.DataArray, normalization: Normalization) -> Scaler:
             else quantiles(field, _QUARTILES, transformed, int(moments.count))
         )
         factor = np.where(upper > lower, upper - lower, moments.deviation)
+    if per_cell:
+        factor = _unless_few(factor, moments.count)
     changes = (moments.count > 0) & (moments.highest > moments.lowest) & (factor > 0)
     offset = np.where(moments.count > 0, offset, 0.0)
     return Scaler(offset, np.where(changes, factor, 1.0), transform, dry_below)
+
+
+def _unless_few(factor: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return factors (Y, X) with those of cells with few valid steps replaced by the median of the others."""
+    enough = count >= _STEPS_PER_CELL
+    usual = factor[enough & (factor > 0)]
+    return np.where(enough, factor, np.median(usual)) if usual.size else factor
 
 
 def fit_all(

@@ -92,7 +92,8 @@ def _quantiles(reference: xr.DataArray, training: xr.DataArray) -> Correction:
 def outside_range(inputs: xr.Dataset, training: xr.Dataset) -> pd.DataFrame:
     """Return the share of inputs outside the range of the training, by variable.
 
-    A value counts where it is below the least, or above the largest, that the training has in the same coarse cell.
+    A value counts where it is below the least, or above the largest, that the training has in the same coarse cell; cells
+    that the training has no values of are left out.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def outside_range(inputs: xr.Dataset, training: xr.Dataset) -> pd.DataFrame:
     rows = []
     for name in field_names(inputs):
         field, known = inputs[name], training[name]
-        valid = field.notnull()
+        valid = field.notnull() & known.notnull().any("time")
         count = float(valid.sum())
         below = float(((field < known.min("time")) & valid).sum()) / max(count, 1.0)
         above = float(((field > known.max("time")) & valid).sum()) / max(count, 1.0)
@@ -143,6 +144,35 @@ def changes(
         label = str(scenario[name].attrs.get("long_name", name))
         found[f"{name}_{kind}"] = difference.assign_attrs(long_name=f"{kind.replace('_', ' ')} of {label}", units=units)
     return found
+
+
+def where_known(predicted: xr.Dataset, true: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """Return predictions without the cells and steps that have no truth, as only what has one is compared.
+
+    Parameters
+    ----------
+    predicted, true : xarray.Dataset
+        Fields (time, Y, X) of the same steps and grid.
+    names : sequence of str
+        Predictands.
+
+    Raises
+    ------
+    DataError
+        If they differ in shape.
+    """
+    for name in names:
+        if predicted[name].shape != true[name].shape:
+            raise DataError(
+                f"{name}: expected predictions of the shape of the truth, {true[name].shape}, found "
+                f"{predicted[name].shape}; predict again"
+            )
+    return xr.Dataset(
+        {
+            name: predicted[name].copy(data=predicted[name].variable.where(true[name].notnull().variable).data)
+            for name in names
+        }
+    )
 
 
 def on_fine_grid(coarse: dict[str, xr.DataArray], fine: Grid, scale: int, context: int) -> dict[str, xr.DataArray]:

@@ -45,6 +45,11 @@ def source_paths(name: str, source: Source) -> list[str]:
     for pattern in source.paths:
         packaged = pattern.startswith("package://")
         found = [_packaged(pattern)] if packaged else _matching(_below_data(pattern, name))
+        braced = next((path for path in found if {"{", "}"} & set(path)), None)
+        if braced is not None:
+            raise DataError(
+                f"sources.{name}.paths: {braced!r}: expected no braces, which the workflow would fill in; rename it"
+            )
         if not found:
             raise DataError(f"sources.{name}.paths: no file matches {pattern!r} (looked from the folder {os.getcwd()})")
         paths += [path for path in found if path not in paths]
@@ -66,7 +71,7 @@ def _below_data(pattern: str, name: str) -> str:
 
 def _matching(pattern: str) -> list[str]:
     """Return the files of a glob; a file whose name has the characters of a glob is found by its name."""
-    return [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+    return [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
 
 
 def _packaged(address: str) -> str:

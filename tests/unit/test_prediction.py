@@ -248,9 +248,10 @@ def test_the_smearing_estimate_is_used_where_there_are_errors(pair, tmp_path, tr
     }
     path = saved_network(tmp_path)
     errors = np.array([-0.4, 0.1, 0.5])
+    same_for_all = Residuals(np.array([-1.0, 1.0]), np.stack([errors, errors]))
     plain, found = (
         network_predictor(path, scalers, None, ["tas"], ["tas"], residuals)(coarse)["tas"]
-        for residuals in (None, {"tas": errors})
+        for residuals in (None, {"tas": same_for_all})
     )
     back = {"log1p": np.expm1, "cube-root": lambda x: x**3}[transform]
     forth = {"log1p": np.log1p, "cube-root": np.cbrt}[transform]

@@ -38,6 +38,17 @@ def test_standard_per_cell(field_of):
     np.testing.assert_allclose(scaler.factor, values.std(axis=0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("method", ["standard", "minmax", "robust"])
+def test_a_cell_with_few_values_has_the_usual_factor(field_of, method):
+    """Two equal values in a hundred steps would blow up all else that comes there, filled from neighbours or later."""
+    field = field_of(steps=100)
+    field[2:, 1, 2] = np.nan
+    field[:2, 1, 2] = [281.0, 281.02]
+    scaler = fit(field, Normalization(method=method, per="cell"))
+    others = np.delete(scaler.factor.ravel(), 1 * field.shape[2] + 2)
+    assert scaler.factor[1, 2] == pytest.approx(np.median(others))
+
+
 @pytest.mark.parametrize(("per", "axis"), [("domain", None), ("cell", 0)])
 def test_minmax(field_of, per, axis):
     field = field_of(steps=20)

@@ -12,7 +12,7 @@ from grid_kinds import KINDS, field_on
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
-from dl4ds_core.scenarios import change_scores, changes, harmonised, on_fine_grid, outside_range
+from dl4ds_core.scenarios import change_scores, changes, harmonised, on_fine_grid, outside_range, where_known
 
 METHODS = ("mean-variance", "quantile-mapping")
 
@@ -94,8 +94,10 @@ def test_the_minimum_of_a_variable_is_kept(random, method):
     own, other = random.gamma(0.3, size=(200, 1, 2)), random.gamma(0.3, size=(200, 1, 2)) / 3
     given = [inputs(values, name="pr") for values in (own - own.mean(), own, other)]
     assert float(harmonised(*given, method)["pr"].min()) < 0
+    given[0]["pr"][:5] = np.nan
     found = harmonised(*given, method, {"pr": 0.0, "tas": None})["pr"]
     assert float(found.min()) == 0
+    np.testing.assert_array_equal(found.isnull(), given[0]["pr"].isnull())
 
 
 def test_units_with_a_factor_are_no_matter(random):
@@ -138,7 +140,7 @@ def test_shares_outside_the_range_of_the_training(random):
     assert list(table.columns) == ["unit", "below", "above", "lowest", "highest"]
     assert dict(table["unit"]) == {"tas": "degC", "pr": "mm"}
     for name, values, known in (("tas", found, training), ("pr", abs(found), abs(training))):
-        count = np.isfinite(values).sum()
+        count = (np.isfinite(values) & np.isfinite(known).any(axis=0)).sum()
         with np.errstate(invalid="ignore"):
             below = (values < np.nanmin(np.where(np.isnan(known), np.inf, known), axis=0)) & np.isfinite(known[0])
             above = (values > np.nanmax(np.where(np.isnan(known), -np.inf, known), axis=0)) & np.isfinite(known[0])
@@ -224,3 +226,22 @@ def test_scores_of_changes(random):
     mean = np.average(fields["pr_change"].values, weights=area.values)
     assert found.loc[("pr", "change"), "value"] == pytest.approx(mean)
     assert isinstance(table, pd.DataFrame)
+
+
+@pytest.mark.parametrize("garbage", [0.0, 283.0, 1e30])
+def test_what_has_no_truth_has_no_influence_on_the_scores_of_the_change(random, garbage):
+    """Cells may be missing in some steps only, and in different ones in the two periods."""
+    fields = [inputs(280 + random.normal(size=(100, 3, 4))) for _ in range(2)]
+    true = [field.where(random.random((100, 3, 4)) > 0.3) for field in fields]
+    predicted = [field.fillna(garbage) for field in true]
+    compared = [where_known(*pair, ["tas"]) for pair in zip(predicted, true, strict=True)]
+    found = changes(*compared, "change") | changes(*true, "true_change")
+    table = change_scores(xr.Dataset(found), Grid.of(fields[0]).area).set_index("metric")["value"]
+    assert table["change_rmse"] == pytest.approx(0, abs=1e-12)
+    assert table["change_pearson"] == pytest.approx(1)
+
+
+def test_predictions_and_truth_of_different_shapes_are_refused(random):
+    field = inputs(random.normal(size=(10, 2, 2)))
+    with pytest.raises(DataError, match=r"tas: expected predictions of the shape of the truth, \(9, 2, 2\), found"):
+        where_known(field, field.isel(time=slice(9)), ["tas"])

@@ -49,6 +49,17 @@ def test_no_match_names_key_pattern_and_folder(tmp_path):
     assert str(tmp_path) in str(raised.value)
 
 
+def test_braces_are_refused_as_the_workflow_would_fill_them_in(folder):
+    (folder / "a{x}.nc").touch()
+    with pytest.raises(DataError, match=r"sources\.s\.paths: 'a\{x\}\.nc': expected no braces"):
+        source_paths("s", Source(paths=["a*x}.nc"], citation="c"))
+
+
+def test_names_too_long_for_the_file_system_match_nothing(folder):
+    with pytest.raises(DataError, match="no file matches"):
+        source_paths("s", Source(paths=["x" * 300 + ".nc"], citation="c"))
+
+
 def test_a_file_of_a_package(demo_file):
     found = source_paths("x", Source(paths=["package://iris_sample_data/sample_data/A1B_north_america.nc"]))
     assert [Path(path) for path in found] == [demo_file]

@@ -14,7 +14,20 @@ from dl4ds_core.config import SPLITS
 from dl4ds_core.config.inputs import Times
 from dl4ds_core.errors import DataError
 from dl4ds_core.splits import LEFT_OUT, assign, counts, empty_split, leakage
-from dl4ds_core.time import calendar_of, gaps, match, seconds, shift, step_of, text, tidy, to_daily, to_midnight, within
+from dl4ds_core.time import (
+    calendar_of,
+    gaps,
+    match,
+    require_no_holes,
+    seconds,
+    shift,
+    step_of,
+    text,
+    tidy,
+    to_daily,
+    to_midnight,
+    within,
+)
 from dl4ds_core.verification.bootstrap import block_steps, block_weights
 
 _DAY = timedelta(days=1)
@@ -108,9 +121,10 @@ def _matched(look: Look, axes: Sequence[Axis], rules: Times, what: str) -> xr.Da
     before, reference = len(look.problems.problems), axes[0]
     for axis in axes[1:]:
         with look.noting():
-            shared = match({reference.label: reference.time, axis.label: axis.time}, rules.tolerance)[reference.label]
+            pair = {reference.label: reference.time, axis.label: axis.time}
+            match(pair, rules.tolerance)
             if axis.own and look.config.data.missing_predictors == "refuse":
-                _require_no_holes(reference, axis, shared)
+                require_no_holes(pair, rules.tolerance)
     if len(look.problems.problems) > before:
         return None
     steps = match({axis.label: axis.time for axis in axes}, rules.tolerance)
@@ -126,16 +140,6 @@ def _matched(look: Look, axes: Sequence[Axis], rules: Times, what: str) -> xr.Da
         number = "1 gap" if len(found) == 1 else f"{len(found)} gaps"
         look.inventory.note(f"{what}: {number}, the longest from {text(longest[0])} to {text(longest[1])}")
     return times
-
-
-def _require_no_holes(reference: Axis, axis: Axis, shared: np.ndarray) -> None:
-    absent = np.setdiff1d(np.arange(shared[0], shared[-1] + 1), shared)
-    if absent.size:
-        raise DataError(
-            f"{axis.label} lacks {absent.size} time steps of {reference.label} between its own first and last (the "
-            f"first of them {text(reference.time.values[absent[0]])}); set `data.missing_predictors: fill` to leave "
-            "them out"
-        )
 
 
 def divided(look: Look, times: xr.DataArray) -> dict[int, np.ndarray]:

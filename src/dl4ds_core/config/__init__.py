@@ -1,6 +1,6 @@
 """The configuration: typed sections, loading with messages a user understands, and its documentation."""
 
-from dl4ds_core.config.loading import ModelSettings, digest, load, model_settings, parse
+from dl4ds_core.config.loading import ModelSettings, digest, load, model_settings, parse, read
 from dl4ds_core.config.periods import Period, parse_period
 from dl4ds_core.config.schema import BASELINES, Config, Normalization
 from dl4ds_core.config.splits import SPLITS
@@ -17,4 +17,5 @@ __all__ = [
     "model_settings",
     "parse",
     "parse_period",
+    "read",
 ]

@@ -40,13 +40,32 @@ def load(path: str | Path) -> Config:
     ConfigError
         If the file can't be read, is no YAML mapping, or any key is wrong; all problems are listed.
     """
+    return parse(read(path), str(path))
+
+
+def read(path: str | Path) -> Any:
+    """Read a YAML file in which no key comes twice.
+
+    Raises
+    ------
+    ConfigError
+        If the file can't be read or is no such YAML.
+    """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+        with Path(path).open(encoding="utf-8") as stream:
+            return yaml.load(stream, Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't read the configuration: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    return parse(content, str(path))
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: its sections are nested too deeply") from error
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        # What YAML takes for a number or date, and Python doesn't.
+        raise ConfigError(
+            f"{path}: can't read the configuration: {error}; a value that is no number or date of the usual calendar, "
+            "such as 2000-02-30, needs quotes"
+        ) from error
 
 
 class _Loader(yaml.SafeLoader):

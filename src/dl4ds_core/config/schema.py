@@ -87,8 +87,8 @@ class Training(Section):
     )
     retransformation: Literal["none", "smearing"] = Field(
         default="none",
-        description="For transformed predictands: `smearing` adds what the mean of the back-transformed errors of the "
-        "training period adds, so that means come out right; extremes less so.",
+        description="For transformed predictands: `smearing` adds what the mean of the back-transformed errors of like "
+        "predictions of the training period adds, so that means come out right; extremes less so.",
     )
     patience: PositiveInt | None = Field(
         default=None, description="Stop after so many epochs without a better validation RMSE; empty: never."
@@ -319,6 +319,15 @@ class Config(Section):
                     yield f"{where}.{key}.{field}: expected one of {', '.join(known) or 'none'}"
             if scenario.coarse and self.data.coarse.origin == "none":
                 yield f"{where}.coarse: with `data.coarse: {{from: none}}` there are no coarse fields; use `predictors`"
+            inputs = self.data.coarse_entries() | (
+                self.data.predictands if self.data.coarse.origin == "predictands" else {}
+            )
+            bounded = [field for field, entry in inputs.items() if entry.minimum is not None]
+            if scenario.harmonise == "mean-variance" and bounded:
+                yield (
+                    f"{where}.harmonise: mean-variance shifts {', '.join(bounded)} below its minimum, and what is "
+                    "raised to it changes the mean; use quantile-mapping"
+                )
             if scenario.reference is not None and scenario.reference not in names:
                 yield f"{where}.reference: expected a scenario ({', '.join(names)}), found {scenario.reference!r}"
             if scenario.harmonise != "none" and scenario.reference is None:

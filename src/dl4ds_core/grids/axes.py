@@ -89,7 +89,7 @@ def extended(edges: np.ndarray, count: int) -> np.ndarray:
 def spacing(centres: np.ndarray) -> tuple[float, bool]:
     """Return the mean spacing of centres and whether all are equal to it, to float32 rounding."""
     steps = np.diff(centres)
-    mean = float((centres[-1] - centres[0]) / (centres.size - 1))
+    mean = float((centres[-1] - centres[0]) / max(centres.size - 1, 1))
     rounding = 4 * float(np.finfo(np.float32).eps) * float(np.abs(centres).max())
     return mean, bool(np.all(np.abs(steps - mean) <= 1e-3 * mean + rounding))
 

@@ -15,7 +15,7 @@ from dl4ds_core.time.axis import (
     within,
 )
 from dl4ds_core.time.daily import DAY, stated_method, to_daily, to_midnight
-from dl4ds_core.time.matching import match
+from dl4ds_core.time.matching import match, require_no_holes
 from dl4ds_core.time.tidying import take_steps, tidy
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "gaps",
     "match",
     "require_ascending",
+    "require_no_holes",
     "runs",
     "seconds",
     "shift",

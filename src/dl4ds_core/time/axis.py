@@ -19,6 +19,8 @@ GAP_FACTOR = 1.5
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _BASE = (13, 32, 25, 60, 61)  # larger than any value of the part that follows
 _UNITS = {"min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+#: Seconds.
+_LONGEST = 86_400 * 36_500_000
 _YEAR_DAYS = {"360_day": 360.0, "noleap": 365.0, "all_leap": 366.0, "julian": 365.25}
 _SYNONYMS = {
     "gregorian": "standard",
@@ -152,12 +154,13 @@ def duration(length: str, calendar: str | None = None) -> timedelta:
     if found is None:
         raise DataError(f"expected a duration such as 30min, 6h or 3d, found {length!r}")
     number, unit = int(found[1]), found[2]
-    if unit in _UNITS:
-        return timedelta(seconds=number * _UNITS[unit])
-    if calendar is None:
+    if unit not in _UNITS and calendar is None:
         raise DataError(f"expected a duration in min, h, d or w, found {length!r}: a {unit} has no fixed length")
-    year = _YEAR_DAYS.get(_SYNONYMS.get(calendar, calendar), 365.2425)
-    return timedelta(days=number * (year / 12 if unit == "month" else year))
+    year = _YEAR_DAYS.get(_SYNONYMS.get(calendar or "", calendar or ""), 365.2425)
+    seconds_each = _UNITS[unit] if unit in _UNITS else 86_400 * (year / 12 if unit == "month" else year)
+    if abs(number) * seconds_each > _LONGEST:
+        raise DataError(f"expected a duration of less than 100 000 years, found {length!r}")
+    return timedelta(seconds=number * seconds_each)
 
 
 def shift(time: xr.DataArray, offset: str) -> xr.DataArray:
@@ -174,6 +177,11 @@ def shift(time: xr.DataArray, offset: str) -> xr.DataArray:
     if not delta:
         return time
     added = np.timedelta64(int(delta.total_seconds()), "s") if time.dtype.kind == "M" else delta
+    if time.dtype.kind == "M":
+        # Sums of datetime64 that are too large begin anew at the other end.
+        dates = time.values.astype("datetime64[D]") + np.timedelta64(delta.days, "D")
+        if not np.array_equal(dates.astype(time.dtype).astype(dates.dtype), dates):
+            raise DataError(f"time_offset {offset}: the times lie beyond what can be represented (years 1678 to 2262)")
     return xr.DataArray(time.values + added, dims="time", name="time", attrs=time.attrs)
 
 

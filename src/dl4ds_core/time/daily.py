@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import cftime
@@ -16,22 +17,34 @@ from dl4ds_core.time.tidying import Field, take_steps
 #: Seconds.
 DAY = 86_400
 
+#: What a configuration may say of the times of a source.
 Method = Literal["point", "mean", "sum"]
+#: How the steps of a day are put together, by their method.
+_COMBINED: dict[str, Callable[..., Any]] = {
+    "point": np.mean,
+    "mean": np.mean,
+    "sum": np.sum,
+    "maximum": np.max,
+    "minimum": np.min,
+}
+_PLURALS = {"sum": "sums", "maximum": "maxima", "minimum": "minima"}
 
 
 def to_daily(field: xr.DataArray, cell_methods: Method | None, where: str = "time") -> tuple[xr.DataArray, list[str]]:
     """Put the steps of each day together.
 
-    Point values and means are averaged, sums are summed. A mean or sum is that of the interval that ends at its time,
-    so 00:00 belongs to the day before; a point value at 00:00 belongs to the day that begins. Days that lack a step are
-    left out. A cell is missing on a day where any of the day's steps is.
+    Point values and means are averaged, sums are summed, and of maxima and minima the largest and the smallest is
+    taken. All but points are those of the interval that ends at their time, so 00:00 belongs to the day before; a
+    point value at 00:00 belongs to the day that begins. Days that lack a step are left out. A cell is missing on a
+    day where any of the day's steps is.
 
     Parameters
     ----------
     field : xarray.DataArray
         Shape (time, ...), ascending steps shorter than a day; stays lazy, and is read chunk by chunk.
     cell_methods : str, optional
-        ``point``, ``mean`` or ``sum``; by default as the attribute ``cell_methods`` of the field says, else ``point``.
+        ``point``, ``mean`` or ``sum``; by default as the attribute ``cell_methods`` of the field says (``maximum`` and
+        ``minimum`` too), else ``point``.
     where : str
         What the field is, for messages.
 
@@ -45,23 +58,29 @@ def to_daily(field: xr.DataArray, cell_methods: Method | None, where: str = "tim
     Raises
     ------
     DataError
-        If steps don't divide a day or change their length, or no day is complete.
+        If steps don't divide a day or change their length, no day is complete, or the field says that it is something
+        else, such as a variance.
     """
     method = cell_methods or stated_method(field) or "point"
+    if method not in _COMBINED:
+        raise DataError(
+            f"{where}: daily values can't be made of the {method} of shorter intervals (attribute `cell_methods`); if "
+            "they are something else, say so with `sources.<source>.cell_methods`"
+        )
     per_day, days, complete = _days(field["time"], method != "point", where)
     chosen = np.flatnonzero(np.isin(days, complete))
     if complete.size == 0:
         raise DataError(f"{where}: no day has all of its {per_day} steps, so no daily values can be made")
     parts = take_steps(field, chosen)
     data = _aggregated(parts.data, per_day, method)
-    attributes = dict(field.attrs) | {"cell_methods": _cell_methods(field, "sum" if method == "sum" else "mean")}
+    attributes = dict(field.attrs) | {"cell_methods": _cell_methods(field, "mean" if method == "point" else method)}
     time = xr.DataArray(_midnights(field["time"], complete), dims="time", attrs=field["time"].attrs)
     kept = {name: value for name, value in field.coords.items() if "time" not in value.dims}
     daily = xr.DataArray(data, dims=field.dims, coords={**kept, "time": time}, name=field.name, attrs=attributes)
     lost = np.unique(days).size - complete.size
     stated = "" if cell_methods or stated_method(field) else ", taken as point values for want of `cell_methods`"
     notes = [
-        f"{where}: daily {'sums' if method == 'sum' else 'means'} of {per_day} steps each{stated}; {complete.size} days"
+        f"{where}: daily {_PLURALS.get(method, 'means')} of {per_day} steps each{stated}; {complete.size} days"
         + (f", {lost} incomplete days left out" if lost else "")
     ]
     return daily, notes
@@ -74,10 +93,9 @@ def to_midnight(field: Field) -> Field:
     return field.assign_coords(time=time)
 
 
-def stated_method(field: xr.DataArray) -> Method | None:
-    """Return what the CF attribute ``cell_methods`` says about time, if it is point, mean or sum."""
-    found = re.search(r"\btime: *(point|mean|sum)\b", str(field.attrs.get("cell_methods", "")))
-    return found[1] if found else None  # type: ignore[return-value]
+def stated_method(field: xr.DataArray) -> str | None:
+    """Return what the CF attribute ``cell_methods`` says about time: mean, maximum ..., if it does."""
+    return next((how for names, how, _ in _stated(field) if "time" in names), None)
 
 
 def _days(time: xr.DataArray, at_end: bool, where: str) -> tuple[int, np.ndarray, np.ndarray]:
@@ -114,13 +132,12 @@ def _midnights(time: xr.DataArray, days: np.ndarray) -> np.ndarray:
     )
 
 
-def _aggregated(data: Any, per_day: int, method: Method) -> Any:
-    """Return the mean or sum of each group of ``per_day`` steps, in the type of the data; lazily for dask arrays."""
+def _aggregated(data: Any, per_day: int, method: str) -> Any:
+    """Return the mean, sum ... of each group of ``per_day`` steps, in the type of the data; lazily for dask arrays."""
 
     def reduce(block: np.ndarray) -> np.ndarray:
         groups = block.reshape(block.shape[0] // per_day, per_day, *block.shape[1:])
-        combine = np.sum if method == "sum" else np.mean
-        return np.asarray(combine(groups, axis=1, dtype=np.float64)).astype(block.dtype)
+        return np.asarray(_COMBINED[method](groups.astype(np.float64), axis=1)).astype(block.dtype)
 
     if isinstance(data, np.ndarray):
         return reduce(data)
@@ -131,13 +148,18 @@ def _aggregated(data: Any, per_day: int, method: Method) -> Any:
     return whole.map_blocks(reduce, chunks=chunks, dtype=data.dtype, meta=np.empty((0,) * data.ndim, data.dtype))
 
 
+def _stated(field: xr.DataArray) -> Iterator[tuple[list[str], str, str]]:
+    """Yield the parts of the CF attribute ``cell_methods``: names of dimensions, method, and comment in brackets."""
+    stated = str(field.attrs.get("cell_methods", ""))
+    for names, how, comment in re.findall(r"((?:\w+: *)+)(\w+)(?: *(\([^)]*\)))?", stated):
+        yield names.replace(":", " ").split(), how, comment
+
+
 def _cell_methods(field: xr.DataArray, method: str) -> str:
     """Return the CF attribute with what it says about time replaced."""
     kept = []
-    for names, how, comment in re.findall(
-        r"((?:\w+: *)+)(\w+)(?: *(\([^)]*\)))?", str(field.attrs.get("cell_methods", ""))
-    ):
-        others = [name for name in names.replace(":", " ").split() if name != "time"]
+    for names, how, comment in _stated(field):
+        others = [name for name in names if name != "time"]
         if others:
             kept.append(" ".join([*(f"{name}:" for name in others), how, comment]).strip())
     return " ".join([*kept, f"time: {method}"])

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.time.axis import calendar_of, duration, require_ascending, seconds, step_of, text
+from dl4ds_core.time.axis import GAP_FACTOR, calendar_of, duration, require_ascending, seconds, step_of, text
 
 
 def match(times: Mapping[str, xr.DataArray], tolerance: str = "0h") -> dict[str, np.ndarray]:
@@ -58,6 +58,34 @@ def match(times: Mapping[str, xr.DataArray], tolerance: str = "0h") -> dict[str,
             + "; ".join(f"{name} from {span(axis)}" for name, axis in times.items())
         )
     return {name: partner[shared] for name, partner in partners.items()}
+
+
+def require_no_holes(times: Mapping[str, xr.DataArray], tolerance: str) -> None:
+    """Refuse axes that lack steps of the first one between their own first and last.
+
+    Longer steps than those of the first axis are no holes; steps longer than an axis's own usual ones are.
+
+    Parameters
+    ----------
+    times, tolerance
+        As for `match`.
+
+    Raises
+    ------
+    DataError
+        As of `match`, and if a step is lacking.
+    """
+    (one, reference), *others = times.items()
+    for other, axis in others:
+        shared = match({one: reference, other: axis}, tolerance)[one]
+        usual = max((step.total_seconds() for step in (step_of(reference), step_of(axis)) if step), default=0.0)
+        far = np.flatnonzero(np.diff(seconds(reference)[shared]) > GAP_FACTOR * usual)
+        absent = [step for number in far for step in range(shared[number] + 1, shared[number + 1])]
+        if absent:
+            raise DataError(
+                f"{other} lacks {len(absent)} time steps of {one} between its own first and last (the first of them "
+                f"{text(reference.values[absent[0]])}); set `data.missing_predictors: fill` to leave them out"
+            )
 
 
 def span(time: xr.DataArray) -> str:

@@ -321,6 +321,15 @@ class TestScenarios:
         found = self.config(content, future, past=past).prediction.scenarios
         assert found["future"].reference == "past"
 
+    def test_mean_and_variance_are_not_for_what_has_a_minimum(self, content: Content) -> None:
+        content["data"]["predictands"]["tas"]["minimum"] = 0
+        scenarios = {
+            name: {"sources": {"src": "gcm"}, "reference": "past", "harmonise": "mean-variance"}
+            for name in ("past", "future")
+        }
+        with pytest.raises(ConfigError, match=r"future\.harmonise: mean-variance shifts tas below its minimum"):
+            self.config(content, scenarios["future"], past=scenarios["past"])
+
     def test_a_scenario_is_harmonised_like_its_reference(self, content: Content) -> None:
         future = {"sources": {"src": "gcm"}, "reference": "past", "harmonise": "mean-variance"}
         with pytest.raises(

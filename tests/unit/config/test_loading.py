@@ -38,6 +38,29 @@ def test_files_that_are_no_configuration(text: str, expected: str, tmp_path: Pat
     assert str(raised.value).startswith(f"{path}: {expected}")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "split: [2000-01-01, 2000-02-30]",
+            "day is out of range for month; a value that is no number or date of the usual",
+        ),
+        ("a: !!bool abc", "needs quotes"),
+        ("a: 0x_", "needs quotes"),
+        ("a: " + "[" * 3000 + "]" * 3000, "its sections are nested too deeply"),
+    ],
+)
+def test_values_that_python_cannot_hold(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+    assert "\n" not in message
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: can't read the configuration: .*No such file"):
         load(tmp_path / "none.yaml")

@@ -196,6 +196,18 @@ def test_shifts_pass_the_end_of_february_as_the_calendar_says(calendar: str) -> 
     assert text(shift(moved, "-1d").values[0]) == "2000-02-28"
 
 
+@pytest.mark.parametrize("length", ["999999999y", "99999999999999999999d", "-99999999999999999999min"])
+def test_absurd_durations_are_refused(length: str) -> None:
+    with pytest.raises(DataError, match="expected a duration of less than 100 000 years, found"):
+        duration(length, "standard")
+
+
+@pytest.mark.parametrize("offset", ["200000d", "-200000d", "-3000000d"])
+def test_shifts_out_of_range_are_refused(offset: str) -> None:
+    with pytest.raises(DataError, match=f"time_offset {offset}: the times lie beyond what can be represented"):
+        shift(days("2000-02-28", 2, "standard"), offset)
+
+
 def test_a_shift_of_nothing_changes_nothing() -> None:
     assert shift(HOURS, "0h") is HOURS
 

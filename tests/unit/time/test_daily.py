@@ -81,7 +81,9 @@ def test_a_cell_is_missing_where_a_step_is():
         ("time: sum", "mean", 2.5, "time: mean"),
         ("time: point", None, 1.5, "time: mean"),
         ("", None, 1.5, "time: mean"),
-        ("time: lat: lon: mean", "mean", 2.5, "lat: lon: mean time: mean"),
+        ("time: lat: lon: mean", None, 2.5, "lat: lon: mean time: mean"),
+        ("time: maximum", None, 4.0, "time: maximum"),
+        ("time: minimum within hours", None, 1.0, "time: minimum"),
     ],
 )
 def test_what_the_file_says_counts_unless_the_configuration_does(stated, given, value, after):
@@ -90,6 +92,13 @@ def test_what_the_file_says_counts_unless_the_configuration_does(stated, given, 
     assert float(daily.values[0, 0, 0]) == value
     assert daily.attrs == {"cell_methods": after, "units": "mm"}
     assert ("for want of" in notes[0]) is (stated == "")
+
+
+def test_what_cannot_be_put_together_is_refused_unless_the_configuration_knows_better():
+    field = series("2000-01-01", 9, "6h", cell_methods="time: variance")
+    with pytest.raises(DataError, match="x: daily values can't be made of the variance of shorter intervals"):
+        to_daily(field, None, "x")
+    assert to_daily(field, "mean")[0].size == 2
 
 
 @pytest.mark.parametrize(("freq", "steps"), [("D", 4), ("5h", 20), ("36h", 4), ("h", 1)])
