@@ -126,6 +126,20 @@ def test_nothing_lies_outside_the_figure(shape: tuple[int, int, int]) -> None:
         assert box.y1 < height + 0.01
 
 
+@pytest.mark.parametrize("with_coarse", [True, False])
+@pytest.mark.parametrize("units", ["degC", "mm d-1"])
+@pytest.mark.parametrize("shape", [(16, 16), (24, 32), (28, 24), (16, 48)])
+def test_titles_do_not_lie_over_each_other(shape: tuple[int, int], units: str, with_coarse: bool) -> None:
+    truth, coarse, prediction = pair(shape=(4, *shape))
+    for field in (truth, coarse, prediction):
+        field.attrs["units"] = units
+    figure = figures.example_maps(truth, coarse if with_coarse else None, prediction, truth.time.values[0])
+    figure.draw_without_rendering()
+    assert figure._suptitle is not None
+    lowest = figure._suptitle.get_window_extent().y0
+    assert all(axis.title.get_window_extent().y1 < lowest for axis in figure.axes if axis.get_title())
+
+
 def test_longitudes_beyond_180_are_west() -> None:
     truth, coarse, prediction = pair(step=1.0)
     text = texts(figures.example_maps(truth, coarse, prediction, truth.time.values[0]))

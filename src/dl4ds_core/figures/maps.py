@@ -89,8 +89,10 @@ def example_maps(truth: xr.DataArray, coarse: xr.DataArray | None, prediction: x
     rmse = float(_rmse(shown, steps["Prediction"]))
     canvas, unit = Canvas(Grid.of(shown)), difference_unit_text(truth.attrs.get("units"))
     wide = canvas.ratio > _LANDSCAPE and len(steps) == 3
+    texts = [labelled("Error", unit), f"RMSE {rmse:#.3g} {unit}".strip()]
+    one_line = wide or len("; ".join(texts)) < _ONE_LINE
     with style():
-        figure, axes = _panels(len(steps) + 1, canvas, columns=2 if wide else 4)
+        figure, axes = _panels(len(steps) + 1, canvas, columns=2 if wide else 4, lines=1 if one_line else 2)
         limits = _range(steps.values())
         for axis, (title, field) in zip(axes, steps.items(), strict=False):
             mesh = canvas.draw(axis, field, FIELD_COLOURS, limits)
@@ -100,8 +102,6 @@ def example_maps(truth: xr.DataArray, coarse: xr.DataArray | None, prediction: x
         error = steps["Prediction"] - shown
         mesh = canvas.draw(axes[-1], error, DIVERGING_COLOURS, _symmetric([error]))
         canvas.frame(axes[-1], "Error: prediction − truth")
-        texts = [labelled("Error", unit), f"RMSE {rmse:#.3g} {unit}".strip()]
-        one_line = wide or len("; ".join(texts)) < _ONE_LINE
         _below(figure, mesh, columns[1], ("; " if one_line else "\n").join(texts), extend="both")
         _label_outer(axes)
         figure.suptitle(f"{_name_and_unit(truth)[0]}, {_time_text(truth['time'], when)}")
@@ -200,14 +200,19 @@ def change_maps(fields: xr.Dataset, variable: str) -> Figure:
     return figure
 
 
-def _panels(count: int, canvas: Canvas, *, columns: int, colorbars: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure of the page's width with panels of the shape of the domain and room around them."""
+def _panels(
+    count: int, canvas: Canvas, *, columns: int, colorbars: bool = False, lines: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of the page's width with panels of the shape of the domain and room around them.
+
+    Without room enough, titles would be drawn over each other: for text of so many ``lines`` below the colour bars.
+    """
     columns = min(columns, count)
     rows = -(-count // columns)
     panel = (WIDTH - 0.45 - 0.12 * columns) / columns / canvas.ratio
     around = 0.9 if colorbars else 0.3
     names = 0.0 if canvas.grid.kind == "latlon" else 0.15  # of the axes
-    height = rows * (panel + around + names * colorbars) + (0.1 if colorbars else 0.95 + names)
+    height = rows * (panel + around + names * colorbars) + (0.1 if colorbars else 0.95 + 0.06 * (4 - columns) + names + 0.17 * (lines - 1))
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     figure = Figure(figsize=(WIDTH, height), layout=layout)
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
