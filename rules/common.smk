@@ -120,7 +120,9 @@ RECORDS = []
 SCENARIOS = CONFIG.prediction.scenarios
 # Those whose truth is known, so that predictions are scored.
 KNOWN = [name for name in SCENARIOS if len(ROLES[name].truth) == len(CONFIG.data.predictands)]
-CHANGING = {name: scenario.reference for name, scenario in SCENARIOS.items() if scenario.reference}
+REFERENCES = {name: scenario.reference for name, scenario in SCENARIOS.items() if scenario.reference}
+# Those with a change to show; one that is harmonised by itself has none.
+CHANGING = {name: reference for name, reference in REFERENCES.items() if reference != name}
 RUNS = [(model, seed) for model in CONFIG.models for seed in CONFIG.seeds]
 RUNS += [(baseline, 0) for baseline in CONFIG.baselines]
 

@@ -57,7 +57,7 @@ use rule scenario_inputs as scenario_pairs with:
 rule harmonise:
     input:
         coarse=f"{DATA}/scenarios/{{scenario}}/coarse.nc",
-        reference=lambda wildcards: f"{DATA}/scenarios/{CHANGING[wildcards.scenario]}/coarse.nc",
+        reference=lambda wildcards: f"{DATA}/scenarios/{REFERENCES[wildcards.scenario]}/coarse.nc",
         training=f"{DATA}/samples/train/coarse.nc",
     output:
         f"{DATA}/scenarios/{{scenario}}/harmonised.nc",
@@ -66,7 +66,7 @@ rule harmonise:
     benchmark:
         f"{BENCHMARKS}/harmonise/{{scenario}}.tsv"
     wildcard_constraints:
-        scenario="|".join(CHANGING) or "none",
+        scenario="|".join(REFERENCES) or "none",
     conda:
         "../envs/verify.yaml"
     resources:

@@ -38,8 +38,9 @@ def main(
     if truths:
         true = [io.open_dataset(path) for path in truths]
         found |= changes(true[0], true[1], "true_change", names)
-        scored = changes(*(where_known(*pair, names) for pair in zip(predicted, true, strict=True)), "change", names)
-    dataset, compared = (
+        compared = [where_known(*pair, names) for pair in zip(predicted, true, strict=True)]
+        scored = changes(compared[0], compared[1], "change", names)
+    dataset, judged = (
         xr.Dataset(
             {name: (field.dims, field.values, {**field.attrs, **grid.attributes()}) for name, field in chosen.items()},
             coords=grid.coordinates(),
@@ -47,7 +48,7 @@ def main(
         for chosen in (found, found | scored)
     )
     io.write(dataset, fields, product_attributes(about, "verify"))
-    table = change_scores(compared, grid.area)
+    table = change_scores(judged, grid.area)
     write_summary(complete_rows(table, model=model, seed=seed, split="", scenario=scenario), rows)
     for name, path in zip(names, pictures, strict=True):
         figures.save(figures.change_maps(dataset, name), Path(path))

@@ -36,7 +36,8 @@ def main(
         limits = figures.score_limits(others or [own], name)
         figures.save(figures.score_maps(own, name, limits=limits), target / f"scores-{name}.png")
     if history:
-        units = str(fields[0][predictands[0]].attrs.get("units", ""))
+        # Of several predictands it is a mean over their units.
+        units = str(fields[0][predictands[0]].attrs.get("units", "")) if len(predictands) == 1 else ""
         figures.save(figures.training_curve(pd.read_csv(history), units=units), target / "training.png")
 
 

@@ -79,7 +79,10 @@ def predict_files(
         list(interface.channels),
         interface.residuals,
     )
-    attributes = product_attributes(about(config.model_dump(mode="json", by_alias=True)), "predict")
+    origin = about(config.model_dump(mode="json", by_alias=True))
+    names = ", ".join(Path(path).name for paths in files.values() for path in paths)
+    origin["source"] = f"{names}; {model}, seed {seed}, trained on {origin['source']}"
+    attributes = product_attributes(origin, f"predict with {model}, seed {seed}")
     with tempfile.TemporaryDirectory() as folder, dask.config.set(scheduler="synchronous"):
         inputs = _joined(config, entries, files, grids["coarse"], interface, folder)
         prediction = predict_lazily(predictor, inputs, interface.like(grids["fine"]), known, limits)
@@ -89,6 +92,11 @@ def predict_files(
 
 def _finished_parts(config: Config, model: str, seed: int) -> dict[str, Path]:
     """Return the files of a finished experiment that are needed, all of which are there."""
+    if config.folds:
+        raise ConfigError(
+            "split: expected one network per model and seed, found one per fold, none of which has seen all years; "
+            "train with another `split.method` to predict new files"
+        )
     results = Path(config.execution.results) / config.experiment
     folder, data = results / model / f"seed{seed}", results / "data"
     parts = {
@@ -104,7 +112,7 @@ def _finished_parts(config: Config, model: str, seed: int) -> dict[str, Path]:
     if absent:
         raise DataError(
             f"{absent[0]}: no such file; expected a finished training of {model}, seed {seed}, in {results}: run this "
-            "in the folder of the experiment, or train first (snakemake train)"
+            "in the folder of the experiment, or train first (snakemake train --configfile ...)"
         )
     return parts
 

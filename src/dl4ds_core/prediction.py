@@ -12,7 +12,7 @@ import xarray as xr
 from dl4ds_core.channels import channel_values, field_names
 from dl4ds_core.grids import Grid
 from dl4ds_core.pipeline import static_input
-from dl4ds_core.retransformation import smeared
+from dl4ds_core.retransformation import Residuals, smeared
 from dl4ds_core.scaling import Scaler
 
 #: Time steps predicted at once.
@@ -51,7 +51,7 @@ def network_predictor(
     static: str | Path | None,
     predictands: list[str],
     channels: list[str],
-    residuals: Mapping[str, np.ndarray] | None = None,
+    residuals: Mapping[str, Residuals] | None = None,
 ) -> Predictor:
     """Return a function that predicts from coarse fields with a saved network.
 

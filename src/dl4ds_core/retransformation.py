@@ -1,7 +1,8 @@
 """From a transformed predictand back to its own units without losing its mean.
 
 A network trained on logarithms predicts a mean of logarithms, and the inverse of that is less than the mean. The
-smearing estimate adds errors of the training period to the prediction and averages what they become.
+smearing estimate adds errors of the training period to the prediction and averages what they become. It takes errors to
+be alike everywhere; those of precipitation aren't, so that they are taken from like predictions here.
 
 Duan, N. (1983). Smearing estimate: a nonparametric retransformation method. doi:10.1080/01621459.1983.10478017
 """
@@ -22,7 +23,10 @@ from dl4ds_core.grids import Grid
 from dl4ds_core.pipeline import Samples
 from dl4ds_core.scaling import Scaler
 
-#: Errors kept per predictand: means of groups of equal size, from the smallest to the largest errors.
+#: Classes of predictions at most, of equal numbers of values: enough for rain where most classes are dry. The first and
+#: the last are cut in halves so many times: predictions are far apart there, and the largest make much of a mean.
+CLASSES, HALVINGS = 50, 4
+#: Errors kept per class: means of groups of equal size, from the smallest to the largest errors.
 GROUPS = 100
 #: Time steps of the training period that are predicted for it, evenly spaced, and at once.
 STEPS, CHUNK = 1024, 32
@@ -30,9 +34,51 @@ STEPS, CHUNK = 1024, 32
 CELLS = 4096
 
 
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """Errors of a predictand in the training period, truth minus prediction, by class of prediction.
+
+    Attributes
+    ----------
+    predictions : numpy.ndarray
+        Mean prediction of each class, normalised units, ascending, shape (class,).
+    errors : numpy.ndarray
+        Means of groups of errors, normalised units, ascending within each class, shape (class, group).
+    """
+
+    predictions: np.ndarray
+    errors: np.ndarray
+
+    @classmethod
+    def of(cls, predictions: np.ndarray, errors: np.ndarray) -> Residuals:
+        """Sort errors, shape (value,), into classes of their predictions, shape (value,), both normalised units.
+
+        Equal predictions are of one class. There are fewer classes where these would have fewer than ``GROUPS`` values.
+        """
+        if not errors.size:
+            return cls(np.zeros(1), np.zeros((1, 1)))
+        order = np.argsort(predictions)
+        predictions, errors = predictions[order].astype(np.float64), errors[order]
+        cuts = _cuts(predictions)
+        centres = [part.mean() for part in np.split(predictions, cuts)]
+        return cls(np.array(centres), np.stack([group_means(part) for part in np.split(errors, cuts)]))
+
+
+def _cuts(ascending: np.ndarray) -> np.ndarray:
+    """Return where the classes begin after the first one."""
+    size = ascending.size
+    number = int(np.clip(size // GROUPS, 1, CLASSES))
+    tail = 0.5 ** np.arange(1, HALVINGS + 1) / number
+    shares = np.concatenate([tail, np.arange(1, number) / number, 1 - tail])
+    shares = shares[np.minimum(shares, 1 - shares) * size >= GROUPS]
+    last = np.ceil(shares * size).astype(np.int64) - 1
+    found = np.unique(np.searchsorted(ascending, ascending[last], side="right"))
+    return found[found < size]
+
+
 def training_residuals(
     predict: Callable[[np.ndarray], np.ndarray], samples: Samples, scalers: Mapping[str, Scaler]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Residuals]:
     """Return errors of the training period for each predictand with a transform.
 
     Parameters
@@ -47,8 +93,7 @@ def training_residuals(
     Returns
     -------
     dict
-        By predictand: truth minus prediction, normalised units, ascending, shape (group,); fewer than ``GROUPS`` if
-        there are not so many errors.
+        By predictand.
     """
     numbers = {
         name: number for number, name in enumerate(samples.predictands) if scalers[f"fine.{name}"].transform != "none"
@@ -60,29 +105,34 @@ def training_residuals(
     for first in range(0, len(steps), CHUNK):
         indices = steps[first : first + CHUNK]
         coarse, fine, mask = samples.take(indices)
-        errors = fine - predict(coarse)
+        predictions = predict(coarse)
         for name, number in numbers.items():
-            chosen = errors[..., number]
-            valid = chosen.ravel() if mask is None else chosen[mask[..., number] > 0]
+            pairs = np.stack([predictions[..., number], fine[..., number] - predictions[..., number]])
+            valid = pairs.reshape(2, -1) if mask is None else pairs[:, mask[..., number] > 0]
             found[name].append(_some(valid, CELLS * len(indices), first))
-    return {name: group_means(np.concatenate(parts)) for name, parts in found.items()}
+    return {name: Residuals.of(*np.concatenate(parts, axis=1)) for name, parts in found.items()}
 
 
-def _some(values: np.ndarray, number: int, seed: int) -> np.ndarray:
-    return values if values.size <= number else np.random.default_rng(seed).choice(values, number, replace=False)
+def _some(pairs: np.ndarray, number: int, seed: int) -> np.ndarray:
+    few = pairs.shape[1] <= number
+    return pairs if few else np.random.default_rng(seed).choice(pairs, number, replace=False, axis=1)
 
 
 def group_means(values: np.ndarray, groups: int = GROUPS) -> np.ndarray:
-    """Return the means of groups of (nearly) equal size, from the smallest to the largest values, float64."""
-    if not values.size:
-        return np.zeros(1)
-    # Larger and smaller groups alternate, so that the mean of all is kept.
-    edges = np.linspace(0, values.size, min(groups, values.size) + 1).round().astype(np.int64)
-    return np.add.reduceat(np.sort(values.astype(np.float64)), edges[:-1]) / np.diff(edges)
+    """Return the means of groups of equal size, from the smallest to the largest values, float64.
+
+    A value between two groups counts in both by its parts, so that the mean of all is kept and few values do as well.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(np.sort(values.astype(np.float64)))])
+    edges = np.linspace(0, values.size, groups + 1)
+    return np.diff(np.interp(edges, np.arange(sums.size), sums)) * (groups / values.size)
 
 
-def smeared(scaler: Scaler, prediction: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+def smeared(scaler: Scaler, prediction: np.ndarray, residuals: Residuals) -> np.ndarray:
     """Return the mean of what a prediction becomes in physical units with each of the errors added.
+
+    The errors are those of the classes of lower and higher predictions, interpolated group by group, so that the result
+    has no steps; beyond the outermost classes they stay the same.
 
     Parameters
     ----------
@@ -90,18 +140,31 @@ def smeared(scaler: Scaler, prediction: np.ndarray, residuals: np.ndarray) -> np
         Of the predictand.
     prediction : numpy.ndarray
         Shape (..., Y, X), normalised units.
-    residuals : numpy.ndarray
-        Shape (group,), normalised units.
+    residuals : Residuals
+        Of the predictand.
 
     Returns
     -------
     numpy.ndarray
         Shape (..., Y, X), physical units, float32.
     """
-    total = np.zeros(prediction.shape)
-    for residual in residuals:
-        total += scaler.invert(prediction + residual)
-    return (total / len(residuals)).astype(np.float32)
+    values, total = prediction.astype(np.float64), np.zeros(prediction.shape)
+    for errors in residuals.errors.T:
+        total += scaler.invert(values + np.interp(values, residuals.predictions, errors))
+    return (total / residuals.errors.shape[1]).astype(np.float32)
+
+
+def _field(name: str, residuals: Residuals) -> xr.DataArray:
+    dims, unit = (f"class_{name}", f"group_{name}"), {"units": "1"}
+    classes = (dims[0], residuals.predictions, {"long_name": "mean prediction of the class, normalised"} | unit)
+    what = {"long_name": "errors of the training period, truth minus prediction, normalised"} | unit
+    return xr.DataArray(residuals.errors, {dims[0]: classes}, dims, attrs=what)
+
+
+def _residuals(path: str | Path, field: xr.DataArray) -> Residuals:
+    if field.ndim != 2:
+        raise DataError(f"{path}: {field.name} is of an earlier version, without classes: train the network again")
+    return Residuals(field[field.dims[0]].values, field.values)
 
 
 @dataclass(frozen=True)
@@ -120,13 +183,15 @@ class Interface:
 
     predictands: Sequence[str]
     channels: Sequence[str]
-    residuals: Mapping[str, np.ndarray]
+    residuals: Mapping[str, Residuals]
     attributes: Mapping[str, Mapping[str, str]]
 
     def append(self, path: str | Path) -> None:
-        """Add all to a file of scalers: attributes, and ``residuals_<name>`` in float64."""
-        what = {"long_name": "errors of the training period, truth minus prediction, normalised", "units": "1"}
-        fields = {f"residuals_{name}": (f"group_{name}", values, what) for name, values in self.residuals.items()}
+        """Add all to a file of scalers: attributes, and ``residuals_<name>`` (class, group) in float64.
+
+        The coordinate of the classes has their mean predictions.
+        """
+        fields = {f"residuals_{name}": _field(name, residuals) for name, residuals in self.residuals.items()}
         names = {"predictands": " ".join(self.predictands), "channels": " ".join(self.channels)}
         names["attributes"] = json.dumps({name: dict(given) for name, given in self.attributes.items()})
         xr.Dataset(fields, attrs=names).to_netcdf(path, mode="a", engine="netcdf4")
@@ -138,7 +203,8 @@ class Interface:
         Raises
         ------
         DataError
-            If the file is missing, can't be read, or belongs to no network.
+            If the file is missing, can't be read, belongs to no network, or to one of an earlier version whose errors
+            aren't by class.
         """
         with io.open_dataset(path) as dataset:
             if not {"predictands", "channels"} <= set(dataset.attrs):
@@ -148,7 +214,7 @@ class Interface:
             return cls(
                 dataset.attrs["predictands"].split(),
                 dataset.attrs["channels"].split(),
-                {name.removeprefix(prefix): dataset[name].values for name in found},
+                {name.removeprefix(prefix): _residuals(path, dataset[name]) for name in found},
                 json.loads(dataset.attrs["attributes"]),
             )
 

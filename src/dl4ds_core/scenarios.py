@@ -92,8 +92,8 @@ def _quantiles(reference: xr.DataArray, training: xr.DataArray) -> Correction:
 def outside_range(inputs: xr.Dataset, training: xr.Dataset) -> pd.DataFrame:
     """Return the share of inputs outside the range of the training, by variable.
 
-    A value counts where it is below the least, or above the largest, that the training has in the same coarse cell; cells
-    that the training has no values of are left out.
+    A value counts where it is below the least, or above the largest, that the training has in the same coarse cell.
+    Cells that the training has no values of are left out.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.interpolation import interpolation_matrix
 from dl4ds_core.models.networks import build_network
 from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
+from dl4ds_core.retransformation import Residuals
 from dl4ds_core.scaling import Scaler, fit_all
 
 pytestmark = pytest.mark.usefixtures("keras_reset")

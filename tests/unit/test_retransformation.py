@@ -8,7 +8,7 @@ import xarray as xr
 
 from dl4ds_core import retransformation, scaling
 from dl4ds_core.errors import DataError
-from dl4ds_core.retransformation import GROUPS, Interface, group_means, smeared, training_residuals
+from dl4ds_core.retransformation import GROUPS, Interface, Residuals, group_means, smeared, training_residuals
 from dl4ds_core.scaling import Scaler
 
 LOG = Scaler(np.array(0.5), np.array(2.0), "log1p")
@@ -42,8 +42,8 @@ def test_the_mean_of_a_lognormal_variable():
     normal = np.random.default_rng(1).normal(size=(4000, 6, 7, 2)) * 0.3
     residuals = training_residuals(mean_of_zero, Fields(normal), SCALERS)
     assert list(residuals) == ["pr"], "only what is transformed"
-    assert residuals["pr"].shape == (GROUPS,)
-    assert (np.diff(residuals["pr"]) > 0).all()
+    assert residuals["pr"].errors.shape == (1, GROUPS), "equal predictions are of one class"
+    assert (np.diff(residuals["pr"].errors) > 0).all()
     prediction = np.array([[-0.2, 0.0, 0.5]], np.float32)
     found = smeared(LOG, prediction, residuals["pr"])
     expected = np.exp(prediction * 2.0 + 0.5 + (0.3 * 2.0) ** 2 / 2) - 1
@@ -52,11 +52,117 @@ def test_the_mean_of_a_lognormal_variable():
     assert found.dtype == np.float32
 
 
+TRANSFORMS = {"log1p": np.log1p, "cube-root": np.cbrt}
+
+
+def rain(transform, dry):
+    """Rain whose errors grow with its mean: scaler, mean in transformed units, truth; all of shape (value,)."""
+    random = np.random.default_rng(1)
+    classes, each = 400, 500
+    mean = np.repeat(np.linspace(0.02, 10, classes), each)
+    wet = random.uniform(size=mean.size) < (np.minimum(1, 0.1 + mean / 10) if dry else 1)
+    truth = random.gamma(0.5, mean / 0.5) * wet
+    transformed = TRANSFORMS[transform](truth)
+    scaler = Scaler(transformed.mean(), transformed.std(), transform)
+    prediction = np.repeat(transformed.reshape(classes, each).mean(axis=1), each)
+    return scaler, (prediction - scaler.offset) / scaler.factor, truth
+
+
+def excess(found, prediction, truth):
+    """By how much the mean of all, and those of tenths of the predictions, are too high, relative to the truth."""
+    order = np.argsort(prediction, kind="stable")
+    means = [[values[part].mean() for part in (order, *np.split(order, 10))] for values in (found, truth)]
+    return np.divide(*means) - 1
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("dry", [False, True])
+def test_weak_and_strong_rain_have_errors_of_their_own(transform, dry):
+    scaler, prediction, truth = rain(transform, dry)
+    errors = scaler.apply(truth) - prediction
+    found = excess(smeared(scaler, prediction, Residuals.of(prediction, errors)), prediction, truth)
+    assert abs(found[0]) < 0.01
+    assert np.abs(found).max() < 0.05
+    pooled = excess(smeared(scaler, prediction, Residuals.of(0 * prediction, errors)), prediction, truth)
+    assert pooled[0] < -0.03
+    assert pooled[1] > 1
+    assert pooled[-1] < -0.1
+
+
+def test_where_nearly_all_is_dry():
+    """Dry cells stay dry, and the others don't lose their mean to them."""
+    scaler, prediction, truth = rain("log1p", dry=True)
+    nothing = -scaler.offset / scaler.factor
+    none = np.full(truth.size * 4, nothing)
+    predictions, truths = np.concatenate([none, prediction]), np.concatenate([0 * none, truth])
+    residuals = Residuals.of(predictions, (np.log1p(truths) - scaler.offset) / scaler.factor - predictions)
+    found = smeared(scaler, predictions, residuals)
+    np.testing.assert_allclose(found[: none.size], 0, atol=1e-6)
+    assert np.abs(excess(found[none.size :], prediction, truth)).max() < 0.05
+
+
+def test_the_largest_predictions_may_be_far_too_large():
+    """As those of a regression on logarithms, which goes on where the truth grows less."""
+    random = np.random.default_rng(1)
+    prediction = random.exponential(0.3, size=100_000)
+    centre = np.where(prediction > 0.7, 0.35 + prediction / 2, prediction)
+    expected = centre + 0.2 * random.normal(size=prediction.size)
+    truth, residuals = LOG.invert(expected), Residuals.of(prediction, expected - prediction)
+    assert np.abs(excess(smeared(LOG, prediction, residuals), prediction, truth)).max() < 0.05
+    pooled = Residuals.of(0 * prediction, expected - prediction)
+    assert excess(smeared(LOG, prediction, pooled), prediction, truth)[0] > 0.2
+
+
+def test_the_result_has_no_steps():
+    scaler, prediction, truth = rain("log1p", dry=False)
+    residuals = Residuals.of(prediction, scaler.apply(truth) - prediction)
+    fine = np.linspace(prediction.min() - 1, prediction.max() + 1, 20_001)
+    found = smeared(scaler, fine, residuals).astype(np.float64)
+    assert np.abs(np.diff(found)).max() < 0.01
+    assert found.max() > 10
+
+
+class TestClasses:
+    def test_they_have_equally_many_values_but_for_the_outermost(self):
+        prediction = np.random.default_rng(1).permutation(1_000_000) / 1e6
+        found = Residuals.of(prediction, np.sin(prediction)).predictions
+        edges = np.arange(1, 50) / 50
+        tail = 0.02 / 2.0 ** np.arange(1, 5)
+        edges = np.concatenate([[0.0], tail[::-1], edges, 1 - tail, [1.0]])
+        np.testing.assert_allclose(found, (edges[1:] + edges[:-1]) / 2, atol=1e-5)
+
+    def test_each_has_its_own_errors(self):
+        prediction = np.repeat([0.0, 5.0], 10 * GROUPS)
+        errors = np.repeat([-1.0, 2.0], 10 * GROUPS)
+        found = Residuals.of(prediction, errors)
+        np.testing.assert_array_equal(found.predictions, [0, 5])
+        np.testing.assert_allclose(found.errors, np.repeat([[-1.0], [2.0]], GROUPS, axis=1), rtol=1e-12)
+        unscaled = Scaler(np.array(0.0), np.array(1.0))
+        result = smeared(unscaled, np.array([[-1, 0, 2.5, 5, 6]], np.float32), found)
+        np.testing.assert_allclose(result, [[-2, -1, 3, 7, 8]], err_msg="constant outside, half way in between")
+
+    @pytest.mark.parametrize(("size", "classes"), [(1, 1), (GROUPS, 1), (2 * GROUPS, 2), (7 * GROUPS, 7)])
+    def test_there_are_fewer_of_few_values(self, size, classes):
+        errors = np.random.default_rng(1).normal(size=size)
+        found = Residuals.of(np.arange(size), errors)
+        assert found.errors.shape == (classes, GROUPS)
+        np.testing.assert_allclose(found.errors.mean(), errors.mean(), atol=1e-12)
+
+    def test_without_values_there_is_nothing_to_correct(self):
+        found = Residuals.of(np.array([]), np.array([]))
+        prediction = np.array([[-1.0, 2.0]], np.float32)
+        np.testing.assert_array_equal(smeared(LOG, prediction, found), LOG.invert(prediction))
+
+    def test_missing_predictions_stay_missing(self):
+        found = Residuals.of(np.arange(1000.0), np.zeros(1000))
+        np.testing.assert_array_equal(np.isnan(smeared(LOG, np.array([[np.nan, 1.0]]), found)), [[True, False]])
+
+
 def test_masked_cells_do_not_count():
     values = np.random.default_rng(1).normal(size=(50, 6, 7, 2))
     mask = (np.random.default_rng(2).uniform(size=values.shape) < 0.5).astype(np.float32)
     clean, spoilt = (
-        training_residuals(mean_of_zero, Fields(np.where(mask > 0, values, garbage), mask), SCALERS)["pr"]
+        training_residuals(mean_of_zero, Fields(np.where(mask > 0, values, garbage), mask), SCALERS)["pr"].errors
         for garbage in (0.0, 1e6)
     )
     np.testing.assert_array_equal(clean, spoilt)
@@ -65,28 +171,31 @@ def test_masked_cells_do_not_count():
 
 def test_a_long_record_is_sampled(monkeypatch):
     values = np.random.default_rng(1).normal(size=(500, 6, 7, 2))
-    expected = training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"]
+    expected = training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"].errors[0]
     monkeypatch.setattr(retransformation, "STEPS", 300)
     monkeypatch.setattr(retransformation, "CELLS", 20)
-    found = training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"]
+    found = training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"].errors[0]
     np.testing.assert_allclose(found[5:-5], expected[5:-5], atol=0.15)
-    np.testing.assert_array_equal(found, training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"])
+    np.testing.assert_array_equal(found, training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"].errors[0])
 
 
 def test_means_of_groups():
     np.testing.assert_array_equal(group_means(np.array([5.0, 1.0, 3.0, 7.0]), 2), [2.0, 6.0])
-    np.testing.assert_array_equal(group_means(np.array([2.0, 1.0]), 100), [1.0, 2.0])
-    np.testing.assert_array_equal(group_means(np.array([])), [0.0])
+    np.testing.assert_allclose(group_means(np.array([2.0, 1.0, 4.0]), 2), [4 / 3, 10 / 3])
+    np.testing.assert_allclose(group_means(np.array([2.0, 1.0]), 6), [1, 1, 1, 2, 2, 2])
 
 
 def test_the_interface_lies_beside_the_scalers(tmp_path):
     path = tmp_path / "scalers.nc"
     scaling.save(SCALERS, path, {"title": "x"})
     given = {"tas": {"units": "degC", "long_name": "température"}, "z_500": {"units": "m2 s-2"}}
-    Interface(["tas", "pr"], ["pr", "z_500", "tas"], {"pr": np.linspace(-1, 1, 100)}, given).append(path)
+    residuals = Residuals(np.array([0.0, 2.5]), np.linspace(-1, 1, 200).reshape(2, 100))
+    Interface(["tas", "pr"], ["pr", "z_500", "tas"], {"pr": residuals}, given).append(path)
     found = Interface.load(path)
     assert (list(found.predictands), list(found.channels)) == (["tas", "pr"], ["pr", "z_500", "tas"])
-    np.testing.assert_array_equal(found.residuals["pr"], np.linspace(-1, 1, 100))
+    assert list(found.residuals) == ["pr"]
+    np.testing.assert_array_equal(found.residuals["pr"].predictions, residuals.predictions)
+    np.testing.assert_array_equal(found.residuals["pr"].errors, residuals.errors)
     assert found.attributes == given
     again = scaling.load(path)
     assert list(again) == list(SCALERS)
@@ -102,3 +211,12 @@ def test_without_errors_there_are_none(tmp_path):
         Interface.load(path)
     Interface(["tas"], ["tas"], {}, {}).append(path)
     assert Interface.load(path).residuals == {}
+
+
+def test_errors_without_classes_are_refused(tmp_path):
+    path = tmp_path / "scalers.nc"
+    scaling.save(SCALERS, path, {})
+    Interface(["pr"], ["pr"], {}, {}).append(path)
+    xr.Dataset({"residuals_pr": ("group_pr", np.zeros(100))}).to_netcdf(path, mode="a")
+    with pytest.raises(DataError, match=r"scalers\.nc: residuals_pr is of an earlier version, without classes: train"):
+        Interface.load(path)

@@ -35,7 +35,11 @@ class Regrid(Section):
 class Domain(Section):
     """Part of the predictands' grid to use; both ends belong to it."""
 
-    lat: Limits | None = Field(default=None, description="Southern and northern limit of cell centres, degrees north.")
+    lat: Limits | None = Field(
+        default=None,
+        description="Southern and northern limit of cell centres, degrees north; on other grids, the smallest box of "
+        "rows and columns with all such cells.",
+    )
     lon: tuple[float, float] | None = Field(
         default=None,
         description="Western and eastern limit of cell centres, degrees east; a west that is larger than the east is a "

@@ -212,7 +212,8 @@ def _panels(
     panel = (WIDTH - 0.45 - 0.12 * columns) / columns / canvas.ratio
     around = 0.9 if colorbars else 0.3
     names = 0.0 if canvas.grid.kind == "latlon" else 0.15  # of the axes
-    height = rows * (panel + around + names * colorbars) + (0.1 if colorbars else 0.95 + 0.06 * (4 - columns) + names + 0.17 * (lines - 1))
+    below = 0.1 if colorbars else 0.95 + 0.06 * (4 - columns) + names + 0.17 * (lines - 1)
+    height = rows * (panel + around + names * colorbars) + below
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     figure = Figure(figsize=(WIDTH, height), layout=layout)
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())

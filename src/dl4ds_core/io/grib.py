@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ _NAMES = ("cfVarName", "shortName", "cfName")
 #: Keys that all fields of one variable must share; a `filter` chooses where they don't.
 _COMMON = ("stepType", "dataType", "gridType", "numberOfPoints", "paramId", "edition", "md5GridSection")
 _PRESSURE = {"isobaricInhPa": "hPa", "isobaricInPa": "Pa"}
+#: Under this name, which no key of GRIB has, rows of the index say how many messages have their keys.
+_COPIES = "dl4ds: copies"
 _CELL_METHODS = {"accum": "sum", "avg": "mean", "max": "maximum", "min": "minimum"}
 #: ecCodes is not to be called from two threads at once.
 _LOCK = SerializableLock("dl4ds-grib")
@@ -54,27 +58,52 @@ def open_grib(path: Path, variable: str, level: float | None, filters: Mapping[s
     ------
     DataError
         If there is no such variable, or it is there several times; the values of ``filter`` to choose from are named.
+        If the file is damaged.
     """
-    where = f"{path}: {variable}"
-    with told(f"{path}: can't be read as GRIB"):
+    with _told(f"{path}: can't be read as GRIB"):
         index = _index(str(path), os.stat(path).st_mtime_ns, tuple(sorted((filters or {}).keys())))
-    rows = [dict(zip(index.index_keys, values, strict=True)) for values, _ in index.iter_index()]
+    with _told(f"{path}: {variable}: can't be read as GRIB; the file may be damaged, fetch it again"):
+        return _chosen(index, path, variable, level, filters or {})
+
+
+def _chosen(
+    index: cfgrib.FieldsetIndex, path: Path, variable: str, level: float | None, filters: Mapping[str, Any]
+) -> xr.Dataset:
+    """Return the variable of a file whose headers were read."""
+    where = f"{path}: {variable}"
+    rows = [
+        dict(zip(index.index_keys, values, strict=True)) | {_COPIES: len(messages)}
+        for values, messages in index.iter_index()
+    ]
     name, rows = _rows_of(rows, variable, path)
-    rows = _filtered(rows, filters or {}, where)
+    rows = _filtered(rows, filters, where)
     rows = _one_kind(rows, level, where)
     for key in _COMMON:
         _one_value(rows, key, where)
-    chosen = {key: rows[0][key] for key in (name, "typeOfLevel", *_COMMON)} | dict(filters or {})
+    _refuse_copies(rows, where)
+    chosen = {key: rows[0][key] for key in (name, "typeOfLevel", *_COMMON, *filters)}
     each = {(row["level:float"], row["number"], row["valid_time"]) for row in rows}
     time_dims = ("valid_time",) if len(each) == len(rows) else ("time", "step")
     return _dataset(index, chosen, time_dims, variable, where)
 
 
+@contextmanager
+def _told(start: str) -> Iterator[None]:
+    """Turn what ecCodes raises, too, into a ``DataError`` of one line."""
+    # ecCodes brings another PROJ library; the one of pyproj only works where it was loaded first.
+    import pyproj  # noqa: F401, I001
+    import eccodes
+
+    with told(start):
+        try:
+            yield
+        except eccodes.CodesInternalError as error:
+            raise ValueError(error) from error
+
+
 @lru_cache(maxsize=8)
 def _index(path: str, changed: int, filters: tuple[str, ...]) -> cfgrib.FieldsetIndex:  # noqa: ARG001
     """Read all headers once; ``changed`` makes a new index for a new file of the same name."""
-    # ecCodes brings another PROJ library; the one of pyproj only works where it was loaded first.
-    import pyproj  # noqa: F401, I001
     import cfgrib
 
     keys = {*cfgrib.compute_index_keys(("time", "step", "valid_time")), *_NAMES, *filters}
@@ -129,6 +158,22 @@ def _one_value(rows: list[dict[str, Any]], key: str, where: str) -> None:
         )
 
 
+def _refuse_copies(rows: list[dict[str, Any]], where: str) -> None:
+    """Refuse several fields of one time (and level, member), of which cfgrib would take one without a word."""
+    copies: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        copies[tuple(row[key] for key in ("time", "step", "valid_time", "level:float", "number"))] += row[_COPIES]
+    several = [(keys, count) for keys, count in copies.items() if count > 1]
+    if several:
+        (_, _, valid, level, _), count = several[0]
+        moment = np.datetime64(valid, "s") if isinstance(valid, int) else valid
+        raise DataError(
+            f"{where}: expected one field for each time, found {count} for {moment} (level {level}), and several for "
+            f"{len(several)} of {len(copies)}: choose with `filter` by a key in which they differ, such as expver or "
+            "startStep, or leave all but one out of the file"
+        )
+
+
 def _distinct(rows: list[dict[str, Any]], key: str) -> str:
     values = sorted({row[key] for row in rows}, key=lambda value: (isinstance(value, str), value))
     texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
@@ -140,10 +185,9 @@ def _dataset(
 ) -> xr.Dataset:
     import cfgrib
 
-    with told(where):
-        opened = cfgrib.open_from_index(
-            index.subindex(chosen), read_keys=["projString"], time_dims=time_dims, errors="raise"
-        )
+    opened = cfgrib.open_from_index(
+        index.subindex(chosen), read_keys=["projString"], time_dims=time_dims, errors="raise"
+    )
     names = set(opened.variables) - set(opened.dimensions)
     name = next(name for name in names if "GRIB_paramId" in opened.variables[name].attributes)
     variables: dict[str, xr.Variable] = {}
@@ -176,7 +220,7 @@ class _Fields:
         self.ndim = len(self.shape)
 
     def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
-        with told(f"{self._where}: values can't be read"):
+        with _told(f"{self._where}: values can't be read"):
             return np.asarray(self._values[key])
 
 

@@ -123,23 +123,44 @@ def _check_fields(path: Path) -> None:
         size, place, count = stream.seek(0, 2), _next_field(stream, 0), 0
         while place is not None:
             stream.seek(place)
-            length = _field_length(stream.read(16))
-            if length is None:
-                return  # a large field of edition 1, whose length stands further down: the library will tell
+            length, exact = _field_length(stream.read(16))
+            if place + length <= size and not exact:
+                return  # the library will tell
             stream.seek(max(place, place + length - 4))
-            if place + length > size or stream.read(4) != b"7777":
+            if place + length > size or stream.read(4) != b"7777" or not _sections_fit(stream, place, place + length):
                 what = "cut off" if place + length > size else "damaged"
                 raise DataError(f"{start}: field {count + 1} of it is {what}; fetch the file again")
             place, count = _next_field(stream, place + length), count + 1
 
 
-def _field_length(head: bytes) -> int | None:
+def _field_length(head: bytes) -> tuple[int, bool]:
+    """Return the length of a field and whether it is exact, else the field is at least as long; 0 if it is damaged."""
     if len(head) < 16:
-        return 16
+        return 16, True
+    if head[7] not in (1, 2):
+        return 0, True
     if head[7] == 2:
-        return int.from_bytes(head[8:16], "big")
+        return int.from_bytes(head[8:16], "big"), True
     length = int.from_bytes(head[4:7], "big")
-    return None if length & 0x800000 else length
+    # With the first bit, it may be a number of 120 bytes; by how much the last are fewer stands further down.
+    return (min(length, ((length & 0x7FFFFF) - 1) * 120), False) if length & 0x800000 else (length, True)
+
+
+def _sections_fit(stream: BinaryIO, start: int, end: int) -> bool:
+    """Tell whether the sections of a field fill it; where they don't, ecCodes may end the whole process."""
+    stream.seek(start)
+    head = stream.read(16)
+    if head[7] == 2:
+        place, width, left = start + 16, 4, None
+    else:  # flags say whether there are a grid and a bitmap
+        place, width, left = start + 8, 3, 2 + bool(head[15] & 0x80) + bool(head[15] & 0x40)
+    while place < end - 4 and left != 0:
+        stream.seek(place)
+        length = int.from_bytes(stream.read(width), "big")
+        if length <= width:
+            return False
+        place, left = place + length, None if left is None else left - 1
+    return place == end - 4 if left is None else left == 0 and place <= end - 4
 
 
 def _next_field(stream: BinaryIO, place: int) -> int | None:

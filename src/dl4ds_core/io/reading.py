@@ -17,6 +17,7 @@ from dl4ds_core.io import horizontal, times
 from dl4ds_core.io.axes import Roles, find_horizontal, find_time, find_vertical, with_candidates
 from dl4ds_core.io.grib import open_grib
 from dl4ds_core.io.levels import choose, choose_level, listed
+from dl4ds_core.io.missing import Marks, marks_of, masked
 from dl4ds_core.io.opening import file_kind, open_raw
 from dl4ds_core.io.problems import told
 from dl4ds_core.io.units import convert_units
@@ -66,8 +67,9 @@ def open_variable(
         Lazy, shape (time, Y, X), or (Y, X) where the file has no time. Y and X are named ``lat`` and ``lon``, ``rlat``
         and ``rlon``, or ``y`` and ``x`` (metres; without coordinates on curvilinear grids); axes are ascending. On all
         grids but the first, ``lat(Y, X)`` and ``lon(Y, X)`` are there too, and ``crs`` has the grid mapping. Bounds and
-        corners of the file are kept as ``grids.with_bounds`` does. Missing values are NaN. Times are in the order of
-        the file. Infinite values raise a ``DataError`` when they are read.
+        corners of the file are kept as ``grids.with_bounds`` does. Missing values are NaN: those of fill values,
+        netCDF's default ones too, and those outside of the valid range. Times are in the order of the file. Infinite
+        values raise a ``DataError`` when they are read.
 
     Raises
     ------
@@ -88,7 +90,9 @@ def open_variable(
     field, time_dim = _only_time(field, roles, time, vertical, where)
     coordinates = {"time": times.decoded(_along(field[time]), where)} if time is not None else {}
     grid = horizontal.canonical(source, field, roles, where)
-    field = _lazy(field, time_dim, where)
+    # A folder is a Zarr store, which has its own default.
+    marks = marks_of(source[name].variable, where, defaults=path.is_file())
+    field = _lazy(field, time_dim, where, marks)
     field = field.isel(grid.order).rename(_new_names(roles, time_dim, grid.names))
     if time is not None and time_dim is None:
         field = field.expand_dims("time")
@@ -163,7 +167,7 @@ def _new_names(roles: Roles, time_dim: str | None, names: tuple[str, str]) -> di
     return {old: name for old, name in new.items() if old != name}
 
 
-def _lazy(field: xr.DataArray, time_dim: str | None, where: str) -> xr.DataArray:
+def _lazy(field: xr.DataArray, time_dim: str | None, where: str, marks: Marks | None) -> xr.DataArray:
     """Return the values alone, in chunks along time, with what goes wrong in reading told in one line."""
     chunks = dict.fromkeys(field.dims, -1)
     if time_dim is not None:
@@ -175,7 +179,7 @@ def _lazy(field: xr.DataArray, time_dim: str | None, where: str) -> xr.DataArray
         values = _Values(field.variable, where)
         data = dask.array.from_array(values, tuple(chunks[dim] for dim in field.dims), name=False, asarray=False)
     kind = np.dtype(np.float64) if data.dtype.itemsize > 4 or data.dtype in ("i4", "u4") else np.dtype(np.float32)
-    data = data.map_blocks(_finite, where=where, dtype=kind, meta=np.empty((0,) * data.ndim, kind))
+    data = data.map_blocks(_finite, where=where, marks=marks, dtype=kind, meta=np.empty((0,) * data.ndim, kind))
     return xr.DataArray(data, dims=field.dims)
 
 
@@ -201,9 +205,9 @@ class _Values:
             return np.asarray(self._variable[key].data)
 
 
-def _finite(block: np.ndarray, where: str) -> np.ndarray:
+def _finite(block: np.ndarray, where: str, marks: Marks | None) -> np.ndarray:
     kind = np.float64 if block.dtype.itemsize > 4 or block.dtype in ("i4", "u4") else np.float32
-    block = block.astype(kind, copy=False)
+    block = masked(block.astype(kind, copy=False), marks)
     infinite = int(np.isinf(block).sum())
     if infinite:
         raise DataError(f"{where}: {infinite} values are infinite; expected numbers, or missing values marked as such")

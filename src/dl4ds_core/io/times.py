@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 
+import cftime
 import numpy as np
 import xarray as xr
 
@@ -43,7 +44,7 @@ def decoded(time: xr.Variable, where: str) -> xr.Variable:
     if not np.all(np.isfinite(values)):
         raise DataError(f"{where}: the time coordinate has {np.sum(~np.isfinite(values))} missing values")
     if re.fullmatch(r"days? as %Y%m%d(\.%f)?", units, flags=re.IGNORECASE):
-        values, units = _absolute(values), "seconds since 1970-01-01"
+        values, units = _absolute(values, calendar, where), "seconds since 1970-01-01"
     # "Hour Since ..." is found too; what follows may have a T and a Z, which are to stay.
     units = re.sub(r"^(\w+) since ", lambda match: match[0].lower(), units, flags=re.IGNORECASE)
     attributes = {"units": units, "calendar": calendar.strip().lower() or "standard"}
@@ -68,13 +69,29 @@ def decoded(time: xr.Variable, where: str) -> xr.Variable:
     return xr.Variable("time", xr.CFTimeIndex(found.values).round("s").values, _ATTRIBUTES)
 
 
-def _absolute(values: np.ndarray) -> np.ndarray:
-    """Return seconds since 1970 of days written as 19500131.25."""
-    days = np.floor(values + 1e-9).astype(np.int64)
-    year, month, day = days // 10_000, days // 100 % 100, days % 100
-    start = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
-    moments = (start.astype("datetime64[D]") + (day - 1)).astype("datetime64[s]").astype(np.int64)
-    return moments + np.round((values - days) * 86400.0)
+def _absolute(values: np.ndarray, calendar: str, where: str) -> np.ndarray:
+    """Return seconds since 1970, in the calendar given, of days written as 19500131.25."""
+    days = np.floor(values.astype(np.float64))
+    # Every date once: hourly files repeat each of them.
+    dates, place = np.unique(days, return_inverse=True)
+    starts = np.array([_day(date, calendar, where) for date in dates.tolist()], dtype=np.int64)
+    return starts[place] * 86400 + np.round((values - days) * 86400.0).astype(np.int64)
+
+
+def _day(date: float, calendar: str, where: str) -> int:
+    """Return days since 1970 of a date written as 19500131."""
+    name = calendar.strip().lower() or "standard"
+    try:
+        digits = int(date)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the year 0, which some calendars have
+            found = cftime.datetime(digits // 10_000, digits // 100 % 100, digits % 100, calendar=name)
+            return int(cftime.date2num(found, "days since 1970-01-01"))
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{where}: expected times as dates with the digits YYYYMMDD in the calendar {calendar!r}, "
+            f"found {date:.0f}: {one_line(error)}; mend the time coordinate or its calendar"
+        ) from error
 
 
 def require_time(field: xr.DataArray, where: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+import tokenize
 
 import numpy as np
 import xarray as xr
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.io.problems import one_line
+from dl4ds_core.io.problems import READ_ERRORS, one_line
 
 _CELSIUS = ("degc", "deg_c", "celsius", "degree_celsius", "degrees_celsius", "degreec", "degreesc")
 #: Spellings found in files that the library of units doesn't know.
@@ -28,6 +30,15 @@ _SPELLINGS = dict.fromkeys(_CELSIUS, "degC") | {
     "-": "1",
     "mb": "hPa",
 }
+#: One character each.
+_SIGNS = {"\N{DEGREE CELSIUS}": "degC", "\N{DEGREE FAHRENHEIT}": "degF"}
+#: A power is a number of one or two digits; the library would compute others for hours.
+_POWER = r"(?:\*\*|\^)"
+_ABSURD = re.compile(
+    rf"{_POWER}(?!\s*\(?\s*[-+]?\d{{1,2}}(?:\.\d*)?\s*\)?(?![\w.])(?!\s*{_POWER}))"
+    rf"|\)\s*{_POWER}.*\)\s*{_POWER}|[^\W\d_][-+]?\d{{3,}}",
+    flags=re.DOTALL,
+)
 #: kg m-3: a mass of water per area is a depth of water.
 _WATER_DENSITY = 1000.0
 
@@ -74,19 +85,31 @@ def unit_conversion(found: str, wanted: str, where: str) -> tuple[float, float]:
 
     known = _known(found), _known(wanted)
     try:
+        _refuse_absurd(*known)
         try:
             zero, one = (registry.Quantity(value, known[0]).to(known[1]).magnitude for value in (0.0, 1.0))
         except pint.errors.DimensionalityError:
             water = registry.Quantity(_WATER_DENSITY, "kg m-3") ** _depth_to_mass(registry, known)
             zero, one = ((registry.Quantity(value, known[0]) * water).to(known[1]).magnitude for value in (0.0, 1.0))
-    except (pint.errors.PintError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{where}: units {found!r} of the file can't be converted to {wanted!r}: {one_line(error)}"
-        ) from error
-    return float(one - zero), float(zero)
+        factor, offset = float(one - zero), float(zero)
+        if not (np.isfinite(factor) and np.isfinite(offset) and factor != 0.0):
+            raise ValueError(f"the factor is {factor:g}")
+    except (pint.errors.PintError, tokenize.TokenError, SyntaxError, AssertionError, *READ_ERRORS) as error:
+        unclear = isinstance(error, tokenize.TokenError | SyntaxError | AssertionError)
+        cause = "expected units such as 'K' or 'kg m-2 s-1'" if unclear else one_line(error)
+        raise DataError(f"{where}: units {found!r} of the file can't be converted to {wanted!r}: {cause}") from error
+    return factor, offset
+
+
+def _refuse_absurd(*units: str) -> None:
+    for unit in units:
+        if found := _ABSURD.search(unit):
+            raise ValueError(f"expected powers of one or two digits, found {unit[max(0, found.start() - 1) :]!r}")
 
 
 def _known(units: str) -> str:
+    for sign, name in _SIGNS.items():
+        units = units.replace(sign, name)
     return _SPELLINGS.get(units.strip().lower(), units)
 
 

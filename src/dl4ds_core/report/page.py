@@ -188,7 +188,7 @@ def _models(
                     "network": name in config.models,
                     "seed": seed if len(seeds) > 1 else None,
                     "figures": shown,
-                    "trainings": tables.training_rows(trainings, unit),
+                    "trainings": tables.training_rows(trainings, "" if several else unit),
                 }
             )
     return models

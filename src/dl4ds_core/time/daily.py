@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import cftime
 import numpy as np
@@ -17,8 +17,6 @@ from dl4ds_core.time.tidying import Field, take_steps
 #: Seconds.
 DAY = 86_400
 
-#: What a configuration may say of the times of a source.
-Method = Literal["point", "mean", "sum"]
 #: How the steps of a day are put together, by their method.
 _COMBINED: dict[str, Callable[..., Any]] = {
     "point": np.mean,
@@ -30,7 +28,7 @@ _COMBINED: dict[str, Callable[..., Any]] = {
 _PLURALS = {"sum": "sums", "maximum": "maxima", "minimum": "minima"}
 
 
-def to_daily(field: xr.DataArray, cell_methods: Method | None, where: str = "time") -> tuple[xr.DataArray, list[str]]:
+def to_daily(field: xr.DataArray, cell_methods: str | None, where: str = "time") -> tuple[xr.DataArray, list[str]]:
     """Put the steps of each day together.
 
     Point values and means are averaged, sums are summed, and of maxima and minima the largest and the smallest is

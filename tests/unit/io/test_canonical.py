@@ -321,6 +321,21 @@ class TestTimes:
         expected = cftime.num2date([1, 2], "days since 2000-02-28", calendar)
         assert [str(moment) for moment in found["time"].values] == [str(moment) for moment in expected]
 
+    @pytest.mark.parametrize(
+        ("calendar", "values", "expected"),
+        [
+            ("noleap", [20000228.75, 20000301.25], ["2000-02-28 18:00:00", "2000-03-01 06:00:00"]),
+            ("360_DAY", [20000230.25, 20000301.0], ["2000-02-30 06:00:00", "2000-03-01 00:00:00"]),
+            ("366_day", [20010228.0, 20010229.5], ["2001-02-28 00:00:00", "2001-02-29 12:00:00"]),
+            ("julian", [19000229.0, 19000301.0], ["1900-02-29 00:00:00", "1900-03-01 00:00:00"]),
+        ],
+    )
+    def test_days_written_as_dates_are_of_the_calendar_of_the_file(self, opened, field_of, calendar, values, expected):
+        attributes = {"units": "day as %Y%m%d.%f", "calendar": calendar}
+        found = opened(field_of(steps=2).assign_coords(time=("time", values, attributes)))["time"].values
+        assert [str(moment) for moment in found] == expected
+        assert found[0].calendar == calendar.lower().replace("366_day", "all_leap")
+
     def test_order_and_repetition_are_those_of_the_file(self, opened, field_of):
         field = field_of().isel(time=[3, 1, 1, 5])
         np.testing.assert_array_equal(opened(field)["time"].values, field["time"].values)

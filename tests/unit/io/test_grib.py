@@ -100,6 +100,27 @@ def test_forecasts_with_overlap_need_a_choice(tmp_path):
     np.testing.assert_allclose(field.values[:, -1, 0], [24, 34], atol=1e-4)
 
 
+@pytest.mark.parametrize("other", [0.0, 50.0])
+def test_two_fields_of_one_time_are_refused(tmp_path, other):
+    parts = [message(dataDate=20200101), message(dataDate=20200102), message(other, dataDate=20200102)]
+    path = written(tmp_path, *parts)
+    with pytest.raises(DataError, match=r"found 2 for 2020-01-02T00:00:00 .*several for 1 of 2:") as raised:
+        io.open_variable(path, "t2m")
+    assert str(raised.value).startswith(f"{path}: t2m: expected one field for each time")
+    assert "\n" not in str(raised.value)
+
+
+def test_fields_of_one_time_that_differ_in_a_key_can_be_chosen(tmp_path):
+    """Sums since the beginning and of the last hours end at the same time."""
+    keys = {"shortName": "tp", "stepType": "accum", "endStep": 12}
+    path = written(tmp_path, message(1.0, startStep=0, **keys), message(2.0, startStep=6, **keys))
+    with pytest.raises(DataError, match=r"found 2 for 2020-01-01T12:00:00 .* choose with `filter`"):
+        io.open_variable(path, "tp")
+    for start, first in ((0, 1.0), ("6", 2.0)):
+        found = io.open_variable(path, "tp", filters={"startStep": start})
+        assert float(found[0, -1, 0]) == pytest.approx(first)
+
+
 def test_members(tmp_path):
     keys = {"productDefinitionTemplateNumber": 1, "numberOfForecastsInEnsemble": 2}
     path = written(tmp_path, *(message(member, **keys, perturbationNumber=member) for member in (1, 2)))
@@ -161,3 +182,45 @@ def test_projections_work_after_a_grib_file_was_opened(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "True ETRS89-extended / LAEA Europe"
+
+
+def damaged(folder, place, content, original=None):
+    """A file of one field with some bytes replaced."""
+    whole = bytearray(original or message())
+    whole[place : place + len(content)] = content
+    return written(folder, bytes(whole))
+
+
+#: Of the message made here: section 1 begins at byte 16, section 3 at 37, with the kind of grid at 49.
+@pytest.mark.parametrize(
+    ("place", "content", "cause"),
+    [
+        (7, b"\x03", "field 1 of it is damaged"),  # no edition
+        (37, b"\x00\x00\x01\x48", "field 1 of it is damaged"),  # a section that is longer than the field
+        (37, b"\x00\x00\x00\x00", "field 1 of it is damaged"),
+        (49, b"\xff\xfe", "there is no variable 't2m'"),  # a kind of grid that there isn't
+        (67, b"\x00\x00\x00\x09", "the file may be damaged, fetch it again"),  # 9 columns of 20 values in 4 rows
+    ],
+)
+def test_damaged_headers_are_one_line(tmp_path, place, content, cause):
+    path = damaged(tmp_path, place, content)
+    with pytest.raises(DataError, match=cause) as raised:
+        io.open_variable(path, "t2m").load()
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [eccodes.WrongGridError, eccodes.CodesInternalError])
+def test_what_eccodes_raises_is_one_line(tmp_path, monkeypatch, error):
+    path = written(tmp_path, message())
+    field = io.open_variable(path, "t2m")
+
+    def fail(*_):
+        raise error("inconsistent")
+
+    monkeypatch.setattr(grib, "_dataset", fail)
+    with pytest.raises(DataError, match=r"a\.grib: t2m: can't be read as GRIB; .*fetch it again: inconsistent"):
+        io.open_variable(path, "t2m")
+    monkeypatch.setattr("cfgrib.dataset.get_values_in_order", fail)
+    with pytest.raises(DataError, match=r"a\.grib: t2m: values can't be read: inconsistent"):
+        field.load()

@@ -14,7 +14,7 @@ import xarray as xr
 
 from dl4ds_core import io
 from dl4ds_core.errors import DataError
-from dl4ds_core.io import reading
+from dl4ds_core.io import opening, reading
 from dl4ds_core.io.classic import required_length
 
 ERA5 = Path("era5-uk/era5_t2m_hourly_2019-03_uk.nc")
@@ -146,6 +146,20 @@ class TestFormats:
         np.testing.assert_array_equal(grib.values, netcdf.values)
         assert grib.attrs["units"] == netcdf.attrs["units"] == "K"
         assert set(grib.coords) == {"time", "lat", "lon"}
+
+    @pytest.mark.parametrize(
+        ("head", "least"),
+        [
+            ("00000d24 01", (3364, True)),
+            ("00895440 01", (9_000_000, False)),  # 9 MB, or 120 times as much
+            ("00800100 01", (255 * 120, False)),
+            ("00000000 02", (2**33, True)),
+            ("00000d24 03", (0, True)),
+        ],
+    )
+    def test_lengths_of_grib_fields(self, head, least):
+        head = b"GRIB" + bytes.fromhex(head)[1:] + (2**33).to_bytes(8, "big")
+        assert opening._field_length(head) == least
 
     def test_reading_grib_leaves_no_index_beside_it(self, data_dir, tmp_path):
         copy = tmp_path / "readonly" / "a.grib"

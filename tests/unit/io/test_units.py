@@ -41,6 +41,12 @@ class TestUnits:
             ("Kelvin", "degC", 1.0, -273.15),
             ("mb", "Pa", 100.0, 0.0),
             ("gpm", "m", 1.0, 0.0),
+            ("\N{DEGREE CELSIUS}", "K", 1.0, 273.15),
+            ("K", "\N{DEGREE CELSIUS}", 1.0, -273.15),
+            ("\N{DEGREE FAHRENHEIT}", "degC", 1 / 1.8, -32 / 1.8),
+            ("m^2 s^-2", "m2 s-2", 1.0, 0.0),
+            ("m**(2) s**(-2)", "m**2 s**-2", 1.0, 0.0),
+            ("kg m**-2 s**-1", "mm d**-1", 86400.0, 0.0),
         ],
     )
     def test_factor_and_offset(self, found, wanted, factor, offset):
@@ -59,6 +65,19 @@ class TestUnits:
             ("kg m-2", "mm d-1"),
             ("m2 s-2", "m"),
             ("m s-1", "kg m-3"),
+            ("()", "K"),
+            ("K*", "K"),
+            ("K**", "degC"),
+            ("K -", "degC"),
+            ("K (", "K"),
+            ("'K'", "degC"),
+            ('"', "K"),
+            ("[K", "degC"),
+            ("K\nK", "degC"),
+            ("0 K", "degC"),
+            ("inf K", "degC"),
+            ("1/0 K", "degC"),
+            ("1e300 K", "1e-300 K"),
         ],
     )
     def test_what_cannot_be_converted_is_named(self, found, wanted):
@@ -68,6 +87,26 @@ class TestUnits:
         assert message.startswith("x.nc: tas: units ")
         assert repr(found) in message
         assert repr(wanted) in message
+
+    @pytest.mark.parametrize(
+        "units",
+        [
+            "9**9**9**9 K",
+            "9 ** 9 ** 9 ** 9 K",
+            "9^9^9^9 K",
+            "9**(9**9**9) K",
+            "((9**99)**99)**99 K",
+            "K**99999999999",
+            "km999999999",
+            "km-999999999 km1000000000",
+            "9**K",
+        ],
+    )
+    def test_absurd_powers_are_refused_before_they_are_computed(self, units, monkeypatch):
+        monkeypatch.setattr("pint.UnitRegistry.parse_expression", lambda *_: pytest.fail("computed"))
+        with pytest.raises(DataError, match="expected powers of one or two digits, found") as raised:
+            io.unit_conversion(units, "K", "x.nc: tas")
+        assert repr(units) in str(raised.value)
 
     @pytest.mark.parametrize("wanted", [None, "K"])
     def test_missing_units_are_an_error_not_a_guess(self, field_of, wanted):
@@ -82,7 +121,14 @@ class TestUnits:
 
     @pytest.mark.parametrize(
         ("units", "expected"),
-        [("degC", "K"), ("degrees_Celsius", "K"), ("Deg C", "K"), ("K", "K"), ("mm d-1", "mm d-1")],
+        [
+            ("degC", "K"),
+            ("degrees_Celsius", "K"),
+            ("Deg C", "K"),
+            ("\N{DEGREE CELSIUS}", "K"),
+            ("K", "K"),
+            ("mm d-1", "mm d-1"),
+        ],
     )
     def test_units_of_a_difference(self, units, expected):
         assert io.difference_units(units) == expected
