@@ -29,10 +29,10 @@ rule fit:
         f"{BENCHMARKS}/fit/{{model}}-seed{{seed}}.tsv"
     wildcard_constraints:
         model="|".join(CONFIG.models),
-    conda:
-        "../envs/train.yaml"
     # The longest jobs first: on one machine, all that needs no network would run before.
     priority: 1
+    conda:
+        "../envs/train.yaml"
     threads: CONFIG.execution.workers * CONFIG.execution.threads_per_worker
     resources:
         # Per node. It grows with starts that got no further, never with those that a wall time ended.
