@@ -56,7 +56,7 @@ LOOKING = {
     *("conda_cleanup_envs", "list_conda_envs", "container_cleanup_images"),
 }
 ORIGIN = str(workflow.overwrite_configfiles[-1] if workflow.overwrite_configfiles else "config/config.yaml")
-for given in workflow.overwrite_configfiles or []:
+for given in workflow.configfiles:
     explained(read_config, given)  # Snakemake itself keeps the last of two equal keys
 CONFIG = explained(parse_config, config, ORIGIN)
 # As given, without what never changes the science: a parameter of the rules that need all of it.

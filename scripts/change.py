@@ -11,6 +11,9 @@ from dl4ds_core.identity import product_attributes
 from dl4ds_core.scenarios import change_scores, changes, on_fine_grid, where_known
 from dl4ds_core.verification import complete_rows, write_summary
 
+#: Time steps that are read at once.
+STEPS = 100
+
 
 def main(
     predictions: Sequence[str],
@@ -27,7 +30,7 @@ def main(
     pictures: Sequence[str],
 ) -> None:
     """Write fields, rows of the summary and one figure per predictand; pairs are the scenario and its reference."""
-    predicted = [io.open_dataset(path) for path in predictions]
+    predicted = [io.open_dataset(path).chunk({"time": STEPS}) for path in predictions]
     names = [str(name) for name in predicted[0].data_vars]
     grid = Grid.of(predicted[0])
     found = changes(predicted[0], predicted[1], "change", names)
@@ -36,7 +39,7 @@ def main(
     found |= on_fine_grid(changes(low[0], low[1], "coarse_change", known), grid, scale, context)
     scored = {}
     if truths:
-        true = [io.open_dataset(path) for path in truths]
+        true = [io.open_dataset(path).chunk({"time": STEPS}) for path in truths]
         found |= changes(true[0], true[1], "true_change", names)
         compared = [where_known(*pair, names) for pair in zip(predicted, true, strict=True)]
         scored = changes(compared[0], compared[1], "change", names)

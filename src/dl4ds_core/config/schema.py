@@ -302,6 +302,10 @@ class Config(Section):
         names = self.prediction.scenarios
         if names and self.folds:
             yield "prediction.scenarios: there is no one network with `split: {method: kfold}`; use another split"
+        inputs = self.data.coarse_entries() | (
+            self.data.predictands if self.data.coarse.origin == "predictands" else {}
+        )
+        bounded = [field for field, entry in inputs.items() if entry.minimum is not None]
         for name, scenario in names.items():
             where = f"prediction.scenarios.{name}"
             unknown = [source for pair in scenario.sources.items() for source in pair if source not in self.sources]
@@ -319,10 +323,6 @@ class Config(Section):
                     yield f"{where}.{key}.{field}: expected one of {', '.join(known) or 'none'}"
             if scenario.coarse and self.data.coarse.origin == "none":
                 yield f"{where}.coarse: with `data.coarse: {{from: none}}` there are no coarse fields; use `predictors`"
-            inputs = self.data.coarse_entries() | (
-                self.data.predictands if self.data.coarse.origin == "predictands" else {}
-            )
-            bounded = [field for field, entry in inputs.items() if entry.minimum is not None]
             if scenario.harmonise == "mean-variance" and bounded:
                 yield (
                     f"{where}.harmonise: mean-variance shifts {', '.join(bounded)} below its minimum, and what is "

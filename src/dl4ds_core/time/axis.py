@@ -154,13 +154,16 @@ def duration(length: str, calendar: str | None = None) -> timedelta:
     if found is None:
         raise DataError(f"expected a duration such as 30min, 6h or 3d, found {length!r}")
     number, unit = int(found[1]), found[2]
-    if unit not in _UNITS and calendar is None:
+    if unit in _UNITS:
+        each: float = _UNITS[unit]
+    elif calendar is None:
         raise DataError(f"expected a duration in min, h, d or w, found {length!r}: a {unit} has no fixed length")
-    year = _YEAR_DAYS.get(_SYNONYMS.get(calendar or "", calendar or ""), 365.2425)
-    seconds_each = _UNITS[unit] if unit in _UNITS else 86_400 * (year / 12 if unit == "month" else year)
-    if abs(number) * seconds_each > _LONGEST:
+    else:
+        year = 86_400 * _YEAR_DAYS.get(_SYNONYMS.get(calendar, calendar), 365.2425)
+        each = year / 12 if unit == "month" else year
+    if abs(number) * each > _LONGEST:
         raise DataError(f"expected a duration of less than 100 000 years, found {length!r}")
-    return timedelta(seconds=number * seconds_each)
+    return timedelta(seconds=number * each)
 
 
 def shift(time: xr.DataArray, offset: str) -> xr.DataArray:
@@ -176,8 +179,9 @@ def shift(time: xr.DataArray, offset: str) -> xr.DataArray:
     delta = duration(offset)
     if not delta:
         return time
-    added = np.timedelta64(int(delta.total_seconds()), "s") if time.dtype.kind == "M" else delta
+    added: timedelta | np.timedelta64 = delta
     if time.dtype.kind == "M":
+        added = np.timedelta64(int(delta.total_seconds()), "s")
         # Sums of datetime64 that are too large begin anew at the other end.
         dates = time.values.astype("datetime64[D]") + np.timedelta64(delta.days, "D")
         if not np.array_equal(dates.astype(time.dtype).astype(dates.dtype), dates):
