@@ -1,11 +1,5 @@
 """Predictions over the validation and test periods, by networks and by baselines."""
 
-# Lower limits of predictions, by predictand.
-LIMITS = {
-    name: {"minimum": entry.minimum, "dry_below": entry.dry_below} for name, entry in CONFIG.data.predictands.items()
-}
-
-
 rule predict_network:
     input:
         model=f"{RESULTS}/{{model}}/seed{{seed}}/model.keras",
@@ -32,7 +26,7 @@ rule predict_network:
         runtime=60,
     params:
         code=code("predict"),
-        limits=LIMITS,
+        limits=lambda wildcards: CONFIG.limits(wildcards.model),
     message:
         "Predicting with {wildcards.model}, seed {wildcards.seed}"
     script:
@@ -61,7 +55,7 @@ rule predict_baseline:
         code=code("baseline"),
         scale=CONFIG.data.scale,
         context=CONFIG.data.context,
-        limits=LIMITS,
+        limits=CONFIG.limits(),
     message:
         "Fitting and applying the baseline {wildcards.baseline}"
     script:

@@ -9,6 +9,12 @@ ASKED = workflow.resource_settings.overwrite_resources.get("fit")
 RANKS = (ASKED.get("tasks").value if ASKED else None) or CONFIG.execution.workers
 
 
+def initial_of(wildcards):
+    """Return the saved network that a training starts from: of a model here, with the same seed and fold, or any file."""
+    start = SETTINGS[wildcards.model].training.start_from
+    return f"{RESULTS}/{start}/seed{wildcards.seed}/model.keras" if start in CONFIG.models else start or []
+
+
 rule fit:
     input:
         samples=lambda wildcards: [
@@ -18,6 +24,8 @@ rule fit:
         ],
         scalers=lambda wildcards: scalers_of(wildcards.model, fold_of(wildcards.seed)),
         static=STATIC,
+        initial=initial_of,
+        valid=lambda wildcards: f"{DATA}/samples/{fold_of(wildcards.seed)}valid.nc",
     output:
         model=f"{RESULTS}/{{model}}/seed{{seed}}/model.keras",
         scalers=f"{RESULTS}/{{model}}/seed{{seed}}/scalers.nc",
@@ -48,6 +56,7 @@ rule fit:
         attempts=CONFIG.execution.attempts,
         checkpoint_minutes=str(CONFIG.execution.checkpoint_minutes),
         deterministic=int(CONFIG.execution.deterministic),
+        mixed_precision=int(CONFIG.execution.mixed_precision),
     params:
         code=code("train"),
         settings=lambda wildcards: SETTINGS[wildcards.model].model_dump_json(),
@@ -58,6 +67,7 @@ rule fit:
         scale=CONFIG.data.scale,
         context=CONFIG.data.context,
         static=f"--static={STATIC}" if STATIC else "",
+        initial=lambda wildcards, input: f"--initial={input.initial}" if input.initial else "",
         # Relative, so that nothing is out of date when a checkout moves together with its results.
         script=os.path.relpath(SCRIPTS / "launch.py"),
     message:
@@ -66,12 +76,14 @@ rule fit:
         """
         (
             deterministic=$([ {resources.deterministic} = 0 ] || echo --deterministic)
+            mixed=$([ {resources.mixed_precision} = 0 ] || echo --mixed-precision)
             printf '%s' {params.settings:q} >{output.spec:q}
             exec python {params.script:q} --launcher {resources.launcher:q} --ranks {resources.tasks} \
                 --threads {resources.cpus_per_task} --attempt {resources.attempt} --limit {resources.attempts} \
                 --folder {params.folder:q} --logs {params.logs:q} -- --settings {output.spec:q} --seed {params.seed} \
                 --scale {params.scale} --context {params.context} --data {params.data:q} --scalers {input.scalers:q} {params.static:q} \
-                --threads {resources.cpus_per_task} --checkpoint-minutes {resources.checkpoint_minutes} $deterministic
+                --threads {resources.cpus_per_task} --checkpoint-minutes {resources.checkpoint_minutes} {params.initial:q} \
+                $deterministic $mixed
         ) 2>&1 | tee -a {log:q}
         """
 

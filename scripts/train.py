@@ -30,12 +30,13 @@ from dl4ds_core.retransformation import Interface, training_residuals
 from dl4ds_core.training import ranklogs
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks, explain_lost_ranks
+from dl4ds_core.training.standing import SCORES
 from dl4ds_core.training.supervised import Trainer
 
 logger = logging.getLogger("dl4ds_core.train")
 
 
-def main(threads: int, deterministic: bool, logs: str | None, **arguments: Any) -> None:
+def main(threads: int, deterministic: bool, mixed_precision: bool, logs: str | None, **arguments: Any) -> None:
     """Prepare this rank, train, and end with the status that says whether the training is finished."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -47,9 +48,11 @@ def main(threads: int, deterministic: bool, logs: str | None, **arguments: Any) 
         logging.getLogger("dl4ds_core").setLevel(logging.WARNING)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    precision = "mixed_bfloat16" if mixed_precision else "float32"
+    keras.config.set_dtype_policy(precision)
     try:
         with explain_lost_ranks():
-            train(ranks, **arguments)
+            train(ranks, precision, **arguments)
     except stopping.Stopped:
         sys.exit(stopping.EXIT_STATUS)
     finally:
@@ -58,6 +61,7 @@ def main(threads: int, deterministic: bool, logs: str | None, **arguments: Any) 
 
 def train(
     ranks: Ranks,
+    precision: str,
     settings: str,
     seed: int,
     scale: int,
@@ -65,6 +69,7 @@ def train(
     data: str,
     scalers: str,
     static: str | None,
+    initial: str | None,
     folder: str,
     checkpoint_minutes: float,
 ) -> None:
@@ -73,21 +78,27 @@ def train(
     chosen = ModelSettings.model_validate_json(Path(settings).read_text(encoding="utf-8"))
     fitted = scaling.load(scalers)
     files = {split: (f"{data}/{split}/coarse.nc", f"{data}/{split}/fine.nc") for split in ("train", "validation")}
-    samples, validation = (Samples(*files[split], fitted) for split in ("train", "validation"))
+    calendar, window = chosen.network.calendar, chosen.network.time_window
+    samples, validation = (
+        Samples(*files[split], fitted, calendar=calendar, window=window) for split in ("train", "validation")
+    )
     logger.info("%d ranks, %d training samples, %d to validate", ranks.size, len(samples), len(validation))
-    for fields in (samples, validation):
-        fields.require_shapes(scale, context)
-    trainer = Trainer(chosen, seed, samples, validation, static_input(static, fitted), fitted, scale, context, ranks)
+    for part in (samples, validation):
+        part.require_shapes(scale, context)
+    fields = static_input(static, fitted)
+    valid = f"{data}/valid.nc" if chosen.network.constraints else None
+    trainer = Trainer(chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
     logger.info("%d weights", trainer.network.count_params())
-    inputs = [*files["train"], *files["validation"], scalers, *([static] if static else [])]
+    inputs = [*files["train"], *files["validation"], scalers, *(path for path in (static, initial, valid) if path)]
     stamps = [_stamp(path) for path in inputs]
-    identity = digest([chosen.model_dump(mode="json"), seed, stamps, code_digest(__file__)])
+    identity = digest([chosen.model_dump(mode="json"), seed, precision, stamps, code_digest(__file__)])
     state = Path(folder) / "checkpoints"
     progress, checksum = trainer.fit(state, identity, checkpoint_minutes)
     if ranks.first:
         logger.info(
-            "best epoch %d, validation RMSE %.4f; weights %s",
+            "best epoch %d, validation %s %.4f; weights %s",
             progress.best_epoch,
+            SCORES[chosen.training.best_by],
             progress.best,
             checksum[:12],
         )
@@ -100,7 +111,9 @@ def train(
 
 def _write(folder: Path, network: keras.Model, progress: Progress, scalers: str, interface: Interface) -> None:
     with io.atomic(folder / "history.csv") as temporary:
-        pd.DataFrame(progress.history).to_csv(temporary, index=False)
+        history = pd.DataFrame(progress.history)
+        history["kept"] = (history["epoch"] == progress.best_epoch).astype(int)
+        history.to_csv(temporary, index=False)
     with io.atomic(folder / "scalers.nc") as temporary:
         temporary.write_bytes(Path(scalers).read_bytes())
         interface.append(temporary)
@@ -120,7 +133,9 @@ def _arguments() -> argparse.Namespace:
     for name in ("seed", "scale", "context", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--static")
+    parser.add_argument("--initial", help="model.keras of another training, whose weights are the first ones")
     parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--mixed-precision", action="store_true", help="compute in bfloat16")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="minutes between checkpoints")
     parser.add_argument("--logs", help="folder for one log file per rank; without it all goes to the standard error")
     return parser.parse_args()

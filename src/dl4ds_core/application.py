@@ -10,6 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from dl4ds_core import io, scaling
+from dl4ds_core.channels import is_derived
 from dl4ds_core.config import Config
 from dl4ds_core.config.inputs import Predictor
 from dl4ds_core.errors import ConfigError, DataError
@@ -20,7 +21,6 @@ from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
 from dl4ds_core.regrid import on_grid, open_entry, to_grid
 from dl4ds_core.retransformation import Interface
 from dl4ds_core.samples import assemble
-from dl4ds_core.scaling import VALID_FRACTION
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def predict_files(
     grids = {name: Grid.of(io.open_dataset(parts[name])) for name in ("fine", "coarse")}
     entries = _entries(config, variables or {})
     known = {str(name): field.values > 0 for name, field in io.open_dataset(parts["valid"]).data_vars.items()}
-    limits = {name: Limits(entry.minimum, entry.dry_below) for name, entry in config.data.predictands.items()}
+    limits = {name: Limits(**given) for name, given in config.limits(model).items()}
     predictor = network_predictor(
         parts["model"],
         scaling.load(parts["scalers"]),
@@ -118,7 +118,7 @@ def _finished_parts(config: Config, model: str, seed: int) -> dict[str, Path]:
 
 
 def _require_inputs(interface: Interface, files: Mapping[str, Sequence[str]]) -> None:
-    needed = [name for name in interface.channels if not name.endswith(VALID_FRACTION)]
+    needed = [name for name in interface.channels if not is_derived(name)]
     lacking, unknown = set(needed) - set(files), set(files) - set(needed)
     if lacking or unknown:
         raise ConfigError(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from dl4ds_core.errors import DataError, TrainingError
 from dl4ds_core.masks import fill_nearest
-from dl4ds_core.scaling import VALID_FRACTION
+from dl4ds_core.scaling import VALID_FRACTION, Scaler
+from dl4ds_core.time import CALENDAR, calendar_values
 
 
 def field_names(dataset: xr.Dataset) -> list[str]:
@@ -57,15 +58,33 @@ def filled(field: xr.DataArray) -> xr.DataArray:
     return field.copy(data=values)
 
 
+def is_derived(name: str) -> bool:
+    """Tell whether a channel is made here: nobody has files of valid parts of cells, or of the calendar."""
+    return name.endswith(VALID_FRACTION) or name.startswith(CALENDAR)
+
+
 def channel_values(coarse: xr.Dataset, name: str) -> np.ndarray:
     """Return the values (time, Y, X) of a channel, filled.
 
     Coarse fields that come as such, and not from fine ones, say nothing of valid parts of cells: all of each is valid.
+    Channels of the calendar come from the times, and are the same in all cells.
     """
+    if name.startswith(CALENDAR):
+        shape = coarse[field_names(coarse)[0]].shape
+        return np.broadcast_to(calendar_values(coarse["time"], name)[:, None, None], shape)
     if name not in coarse and name.endswith(VALID_FRACTION):
         like = coarse[name.removesuffix(VALID_FRACTION)]
         return np.ones(like.shape, dtype=np.float32)
     return filled(coarse[name]).values
+
+
+def normalised_channel(coarse: xr.Dataset, name: str, scalers: Mapping[str, Scaler]) -> np.ndarray:
+    """Return a channel as networks take it: (time, Y, X), float32, filled, in normalised units.
+
+    Channels of the calendar have no scaler, and are within -1 and 1 as they are.
+    """
+    values = channel_values(coarse, name)
+    return values if name.startswith(CALENDAR) else scalers[f"coarse.{name}"].apply(values)
 
 
 def require_no_infinity(field: xr.DataArray, values: np.ndarray) -> None:

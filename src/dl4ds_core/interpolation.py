@@ -12,19 +12,23 @@ import numpy as np
 
 #: Parameter of Keys's kernel; -0.5 makes it exact for quadratics.
 KEYS = -0.5
+#: Lobes of the Lanczos window on each side.
+LOBES = 3
 
 
 def interpolation_matrix(method: str, size: int, scale: int, context: int = 0) -> np.ndarray:
     """Return the weights of coarse cells in fine cells, along one axis.
 
-    Each row sums to one. Beyond the outermost centres the field is continued linearly, so that a linear field is
-    reproduced up to the edge (`nearest` excepted, which repeats the outermost cell). Cells of context take the place
-    of that continuation as far as they reach.
+    Each row sums to one. Beyond the outermost centres the field is continued linearly (`nearest` and `area` excepted,
+    which repeat the outermost cell), so that `bilinear` and `bicubic` reproduce a linear field up to the edge. Cells of
+    context take the place of that continuation as far as they reach.
 
     Parameters
     ----------
-    method : {"nearest", "bilinear", "bicubic"}
-        `bicubic` is cubic convolution.
+    method : {"nearest", "bilinear", "bicubic", "lanczos", "area"}
+        `bicubic` is cubic convolution; `lanczos` has three lobes, its weights divided by their sum; `area` gives each
+        fine cell the mean of the coarse cells it covers, which with a whole number of fine cells per coarse cell is
+        what `nearest` gives.
     size : int
         Coarse cells along the axis, those of the context included; at least two.
     scale : int
@@ -45,6 +49,8 @@ def interpolation_matrix(method: str, size: int, scale: int, context: int = 0) -
     References
     ----------
     Keys, R. (1981). Cubic convolution interpolation for digital image processing. doi:10.1109/TASSP.1981.1163711
+    Duchon, C. E. (1979). Lanczos filtering in one and two dimensions.
+    doi:10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2
     """
     if method not in _KERNELS:
         raise ValueError(f"expected one of {', '.join(_KERNELS)}, found {method!r}")
@@ -56,7 +62,7 @@ def interpolation_matrix(method: str, size: int, scale: int, context: int = 0) -
     positions = (np.arange(context * scale, (size - context) * scale) + 0.5) / scale - 0.5
     nodes = np.arange(-reach, size + reach)
     weights = kernel(positions[:, None] - nodes[None, :])
-    return weights @ ghosts(size, reach)
+    return weights / weights.sum(axis=1, keepdims=True) @ ghosts(size, reach)
 
 
 def _repeated(size: int, reach: int) -> np.ndarray:
@@ -88,11 +94,17 @@ def _cubic(distance: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, inner, np.where(x < 2, outer, 0.0))
 
 
+def _lanczos(distance: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(distance) < LOBES, np.sinc(distance) * np.sinc(distance / LOBES), 0.0)
+
+
 #: Kernel, cells needed beyond the border, and how they are made from those inside.
 _KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int, Callable[[int, int], np.ndarray]]] = {
     "nearest": (_nearest, 1, _repeated),
     "bilinear": (_linear, 1, _continued),
     "bicubic": (_cubic, 2, _continued),
+    "lanczos": (_lanczos, LOBES, _continued),
+    "area": (_nearest, 1, _repeated),
 }
 
 

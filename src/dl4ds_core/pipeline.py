@@ -10,9 +10,18 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core import io
-from dl4ds_core.channels import channel_names, field_names, filled, origin, require_no_infinity
+from dl4ds_core.channels import (
+    channel_names,
+    field_names,
+    filled,
+    normalised_channel,
+    origin,
+    require_no_infinity,
+)
 from dl4ds_core.errors import TrainingError
+from dl4ds_core.patches import Cutting
 from dl4ds_core.scaling import Scaler
+from dl4ds_core.time import calendar_channels, windows
 
 #: Data sets up to this size are kept in memory; larger ones are read batch by batch.
 CACHE_BYTES = 2_000_000_000
@@ -22,7 +31,7 @@ Fields = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 class Samples:
-    """Scaled pairs of coarse and fine fields, read on demand.
+    """Scaled pairs of coarse and fine fields, read on demand; one for each time step of the files.
 
     Parameters
     ----------
@@ -30,6 +39,11 @@ class Samples:
         Files of one split.
     scalers : mapping
         As of ``dl4ds_core.scaling.fit_all``.
+    calendar : sequence of str
+        Channels to add, as in ``models.<name>.calendar``.
+    window : int, optional
+        Coarse time steps of a sample, as of ``dl4ds_core.time.windows``; by default it has the one of the fine field,
+        and no axis for it.
     cache_bytes : int
         Keep the fields in memory if they need no more than this.
 
@@ -38,23 +52,34 @@ class Samples:
     predictands : list of str
         The fields of the fine file: what networks give.
     channels : list of str
-        The fields of the coarse file: what networks take; coarse predictands first, in the order of ``predictands``.
+        What networks take: the fields of the coarse file, predictands first, in the order of ``predictands``; then
+        the channels of the calendar.
     base : list of int or None
         Number of the channel that is the coarse field of each predictand; None where one of them has none.
     """
 
     def __init__(
-        self, coarse: str | Path, fine: str | Path, scalers: Mapping[str, Scaler], cache_bytes: int = CACHE_BYTES
+        self,
+        coarse: str | Path,
+        fine: str | Path,
+        scalers: Mapping[str, Scaler],
+        *,
+        calendar: Sequence[str] = (),
+        window: int | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._scalers = scalers
         self._fields = {"coarse": io.open_dataset(coarse), "fine": io.open_dataset(fine)}
         self.predictands = field_names(self._fields["fine"])
-        self.channels = channel_names(self._fields["coarse"], self.predictands)
+        self.channels = channel_names(self._fields["coarse"], self.predictands) + calendar_channels(calendar)
         paired = all(name in self.channels for name in self.predictands)
         self.base = [self.channels.index(name) for name in self.predictands] if paired else None
+        # Steps of a sample: (sample,), or (sample, step) with windows.
+        steps = np.arange(len(self))
+        self._steps = steps if window is None else windows(self._fields["coarse"]["time"], window)
         self._cached: Fields | None = None
         if sum(dataset.nbytes for dataset in self._fields.values()) <= cache_bytes:
-            self._cached = self._read(np.arange(len(self)))
+            self._cached = self._read(steps, steps)
 
     def __len__(self) -> int:
         return int(self._fields["fine"].sizes["time"])
@@ -62,12 +87,12 @@ class Samples:
     @property
     def coarse_shape(self) -> tuple[int, int]:
         """Coarse cells along Y and X, those of the context included."""
-        return _shape(self._fields["coarse"], self.channels)
+        return _shape(self._fields["coarse"])
 
     @property
     def fine_shape(self) -> tuple[int, int]:
         """Fine cells along Y and X."""
-        return _shape(self._fields["fine"], self.predictands)
+        return _shape(self._fields["fine"])
 
     @property
     def fine(self) -> xr.Dataset:
@@ -78,8 +103,10 @@ class Samples:
     def attributes(self) -> dict[str, dict[str, str]]:
         """What each field says of itself, by name; predictands as on the fine grid."""
         kept = ("units", "long_name", "standard_name")
-        fields = [self._fields["coarse"][name] for name in self.channels] + [self.fine[n] for n in self.predictands]
-        return {str(field.name): {key: field.attrs[key] for key in kept if key in field.attrs} for field in fields}
+        given = {name: {"units": "1"} for name in self.channels}  # of the calendar, which are no fields
+        given |= {name: self._fields["coarse"][name].attrs for name in field_names(self._fields["coarse"])}
+        given |= {name: self.fine[name].attrs for name in self.predictands}
+        return {name: {key: attrs[key] for key in kept if key in attrs} for name, attrs in given.items()}
 
     def require_shapes(self, scale: int, context: int) -> None:
         """Check that the two grids belong together.
@@ -102,9 +129,11 @@ class Samples:
 
         Returns
         -------
-        coarse, fine : numpy.ndarray
-            Shape (sample, Y, X, channel), float32. Missing coarse cells are filled from the nearest ones; missing
-            fine cells are zero.
+        coarse : numpy.ndarray
+            Shape (sample, Y, X, channel), or (sample, window, Y, X, channel), float32. Missing cells are filled from
+            the nearest ones.
+        fine : numpy.ndarray
+            Shape (sample, Y, X, predictand), float32, at the last step of each window. Missing cells are zero.
         mask : numpy.ndarray or None
             One where the fine field is valid, else zero, in the shape of ``fine``, float32; None where all of it is.
 
@@ -114,38 +143,38 @@ class Samples:
             If a value is infinite.
         """
         if self._cached is None:
-            coarse, fine, valid = self._read(indices)
+            coarse, fine, valid = self._read(self._steps[indices], indices)
         else:
             coarse, fine, valid = self._cached
-            coarse, fine, valid = coarse[indices], fine[indices], None if valid is None else valid[indices]
+            coarse, fine = coarse[self._steps[indices]], fine[indices]
+            valid = None if valid is None else valid[indices]
         return coarse, fine, None if valid is None else valid.astype(np.float32)
 
-    def _read(self, indices: np.ndarray) -> Fields:
-        coarse = self._stacked("coarse", self.channels, indices)
-        fine = self._stacked("fine", self.predictands, indices)
+    def _read(self, coarse_steps: np.ndarray, fine_steps: np.ndarray) -> Fields:
+        coarse = self._stacked("coarse", self.channels, coarse_steps)
+        fine = self._stacked("fine", self.predictands, fine_steps)
         valid = ~np.isnan(fine)
         if valid.all():
             return coarse, fine, None
         fine[~valid] = 0.0
         return coarse, fine, valid
 
-    def _stacked(self, grid: str, names: Sequence[str], indices: np.ndarray) -> np.ndarray:
+    def _stacked(self, grid: str, names: Sequence[str], steps: np.ndarray) -> np.ndarray:
         # Files are read in ascending order, each step once, then put in the order asked for.
-        unique, order = np.unique(indices, return_inverse=True)
+        unique, order = np.unique(steps, return_inverse=True)
         chosen = self._fields[grid].isel(time=unique)
-        return np.stack([self._scaled(grid, chosen[name]) for name in names], axis=-1)[order]
+        return np.stack([self._scaled(grid, chosen, name) for name in names], axis=-1)[order.reshape(steps.shape)]
 
-    def _scaled(self, grid: str, field: xr.DataArray) -> np.ndarray:
-        scaler = self._scalers[f"{grid}.{field.name}"]
+    def _scaled(self, grid: str, chosen: xr.Dataset, name: str) -> np.ndarray:
         if grid == "coarse":
-            return scaler.apply(filled(field).values)
-        values = field.values
-        require_no_infinity(field, values)
-        return scaler.apply(values)
+            return normalised_channel(chosen, name, self._scalers)
+        values = chosen[name].values
+        require_no_infinity(chosen[name], values)
+        return self._scalers[f"fine.{name}"].apply(values)
 
 
-def _shape(dataset: xr.Dataset, names: Sequence[str]) -> tuple[int, int]:
-    height, width = dataset[names[0]].shape[-2:]
+def _shape(dataset: xr.Dataset) -> tuple[int, int]:
+    height, width = dataset[field_names(dataset)[0]].shape[-2:]
     return height, width
 
 
@@ -155,10 +184,17 @@ class Batch:
 
     Attributes
     ----------
-    coarse, fine : numpy.ndarray
-        Shapes (part, Y, X, channel); the same number of samples in every step and on every rank.
+    coarse : numpy.ndarray
+        Shape (part, Y, X, channel), or (part, window, Y, X, channel); the same number of samples in every step and on
+        every rank.
+    fine : numpy.ndarray
+        Shape (part, Y, X, predictand).
     mask : numpy.ndarray or None
         One where the fine field is valid, else zero, in the shape of ``fine``; None where all of it is.
+    static : numpy.ndarray or None
+        Static fields of cut or turned samples, shape (part, Y, X, field); None: none, or those of the whole domain.
+    area : numpy.ndarray or None
+        Relative areas of the cells of cut or turned samples, shape (part, Y, X, 1); None: those of the whole domain.
     weights : numpy.ndarray
         Shape (part,): one for a sample, zero for padding.
     """
@@ -166,6 +202,8 @@ class Batch:
     coarse: np.ndarray
     fine: np.ndarray
     mask: np.ndarray | None
+    static: np.ndarray | None
+    area: np.ndarray | None
     weights: np.ndarray
 
 
@@ -195,15 +233,44 @@ def rank_parts(order: np.ndarray, batch_size: int, rank: int, ranks: int) -> lis
     return [order[start : start + batch_size][rank::ranks] for start in range(0, len(order), batch_size)]
 
 
-def batches(samples: Samples, order: np.ndarray, batch_size: int, rank: int, ranks: int) -> Iterator[Batch]:
-    """Yield this rank's part of each batch, padded to one size so that a compiled step fits all of them."""
+def batches(
+    samples: Samples,
+    order: np.ndarray,
+    batch_size: int,
+    rank: int,
+    ranks: int,
+    cutting: Cutting | None = None,
+    epoch: int = 0,
+) -> Iterator[Batch]:
+    """Yield this rank's part of each batch, padded to one size so that a compiled step fits all of them.
+
+    Parameters
+    ----------
+    samples : Samples
+        Where the fields come from.
+    order : numpy.ndarray
+        Numbers of the samples of an epoch, or of what is left of it, shape (samples,).
+    batch_size : int
+        Of all ranks together.
+    rank, ranks : int
+        This rank and how many there are.
+    cutting : Cutting, optional
+        How samples are cut and turned; by default they aren't.
+    epoch : int
+        For what ``cutting`` draws.
+    """
     size = -(-batch_size // ranks)
     for part in rank_parts(order, batch_size, rank, ranks):
         weights = np.zeros(size, dtype=np.float32)
         weights[: len(part)] = 1.0
         padded = np.zeros(size, dtype=np.int64)
         padded[: len(part)] = part
-        yield Batch(*samples.take(padded), weights)
+        coarse, fine, mask = samples.take(padded)
+        if cutting is None:
+            yield Batch(coarse, fine, mask, None, None, weights)
+        else:
+            cut = cutting.cut(padded, epoch, coarse, fine, mask)
+            yield Batch(cut.coarse, cut.fine, cut.mask, cut.static, cut.area, weights)
 
 
 def static_input(path: str | Path | None, scalers: Mapping[str, Scaler]) -> np.ndarray | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from dl4ds_core.channels import channel_values, field_names
+from dl4ds_core.channels import field_names, normalised_channel
 from dl4ds_core.grids import Grid
 from dl4ds_core.pipeline import static_input
 from dl4ds_core.retransformation import Residuals, smeared
 from dl4ds_core.scaling import Scaler
+from dl4ds_core.time import windows
 
 #: Time steps predicted at once.
 CHUNK = 64
@@ -45,6 +48,73 @@ class Limits:
         return values
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkPredictor:
+    """A network with all that belongs to it, as a function of coarse fields.
+
+    Attributes
+    ----------
+    network : keras.Model
+        From normalised inputs to normalised outputs.
+    scalers : mapping
+        Those the network was trained with.
+    static : numpy.ndarray or None
+        Static fields, shape (1, Y, X, field), normalised units.
+    predictands, channels : list of str
+        Names of outputs and inputs, in the order of the network's channels.
+    residuals : mapping
+        By predictand, errors of the training period for the smearing estimate.
+    """
+
+    network: Any
+    scalers: Mapping[str, Scaler]
+    static: np.ndarray | None
+    predictands: list[str]
+    channels: list[str]
+    residuals: Mapping[str, Residuals]
+
+    @property
+    def window(self) -> int | None:
+        """Time steps that the network sees at once; None if it takes single fields."""
+        shape = self.network.inputs[0].shape
+        return int(shape[1]) if len(shape) == 5 else None
+
+    def __call__(self, coarse: xr.Dataset, steps: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Predict.
+
+        Parameters
+        ----------
+        coarse : xarray.Dataset
+            Coarse fields (time, Y, X), with the context the network was trained with.
+        steps : numpy.ndarray, optional
+            For networks of windows: numbers of the steps of ``coarse`` of each window, shape (prediction, window); by
+            default ``coarse`` is the whole record, and each of its steps is predicted.
+
+        Returns
+        -------
+        dict
+            Arrays (time, Y, X) in physical units, float32, by predictand.
+        """
+        inputs = np.stack([normalised_channel(coarse, name, self.scalers) for name in self.channels], axis=-1)
+        if self.window is None:
+            output = self._output(inputs)
+        else:
+            steps = windows(coarse["time"], self.window) if steps is None else steps
+            # So many windows at once that they have about as many fields as a chunk of single ones.
+            size = max(1, CHUNK // self.window)
+            parts = [steps[start : start + size] for start in range(0, len(steps), size)]
+            output = np.concatenate([self._output(inputs[part]) for part in parts])
+        result = {}
+        for number, name in enumerate(self.predictands):
+            scaler, values = self.scalers[f"fine.{name}"], output[..., number]
+            errors = self.residuals.get(name)
+            result[name] = scaler.invert(values) if errors is None else smeared(scaler, values, errors)
+        return result
+
+    def _output(self, inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(self.network([inputs] if self.static is None else [inputs, self.static], training=False))
+
+
 def network_predictor(
     model: str | Path,
     scalers: Mapping[str, Scaler],
@@ -52,7 +122,7 @@ def network_predictor(
     predictands: list[str],
     channels: list[str],
     residuals: Mapping[str, Residuals] | None = None,
-) -> Predictor:
+) -> NetworkPredictor:
     """Return a function that predicts from coarse fields with a saved network.
 
     Parameters
@@ -71,7 +141,7 @@ def network_predictor(
 
     Returns
     -------
-    callable
+    NetworkPredictor
         From a dataset of coarse fields (time, Y, X), with the context the network was trained with, to arrays (time,
         Y, X) in physical units, by predictand.
     """
@@ -80,20 +150,19 @@ def network_predictor(
     from dl4ds_core import layers  # noqa: F401 - registers the layers that the file refers to
 
     network = keras.saving.load_model(model, compile=False)
-    static_fields = static_input(static, scalers)
-    errors = residuals or {}
+    _fix_seeds(network)
+    return NetworkPredictor(network, scalers, static_input(static, scalers), predictands, channels, residuals or {})
 
-    def predict(coarse: xr.Dataset) -> dict[str, np.ndarray]:
-        fields = [scalers[f"coarse.{name}"].apply(channel_values(coarse, name)) for name in channels]
-        inputs = np.stack(fields, axis=-1)
-        output = np.asarray(network([inputs] if static_fields is None else [inputs, static_fields], training=False))
-        result = {}
-        for number, name in enumerate(predictands):
-            scaler, values = scalers[f"fine.{name}"], output[..., number]
-            result[name] = smeared(scaler, values, errors[name]) if name in errors else scaler.invert(values)
-        return result
 
-    return predict
+def _fix_seeds(network: Any) -> None:
+    """Give generators of random numbers, such as those of dropout at prediction, states of their own, always the same.
+
+    So a network that is loaded and applied again, in the same pieces, gives the same values.
+    """
+    weights = {id(weight) for weight in network.weights}
+    states = [variable for variable in network.variables if id(variable) not in weights]
+    for number, state in enumerate(states):
+        state.assign(np.array([number, 0]))  # a seed, and how much has been drawn
 
 
 def predict_lazily(
@@ -108,9 +177,9 @@ def predict_lazily(
     Parameters
     ----------
     predictor : callable
-        From a dataset of coarse fields to arrays by predictand.
+        From a dataset of coarse fields to arrays by predictand, step by step; or a network, which may look back.
     coarse : xarray.Dataset
-        Coarse input, (time, Y, X).
+        Coarse input, (time, Y, X): the whole record, since the first step of a window may lie before a chunk.
     like : xarray.Dataset
         The fine grid, and the attributes of the predictands; nothing else of it is used.
     valid : mapping, optional
@@ -127,20 +196,34 @@ def predict_lazily(
 
     grid, times, names = Grid.of(like), coarse["time"], field_names(like)
 
-    def finished(part: xr.Dataset) -> tuple[np.ndarray, ...]:
+    def finished(predict: Predictor, part: xr.Dataset) -> tuple[np.ndarray, ...]:
         # A copy in memory: loading the part itself would keep it there until the last one is done.
-        result = predictor(part.compute())
+        result = predict(part.compute())
         return tuple(_finished(result[name], (valid or {}).get(name), (limits or {}).get(name)) for name in names)
 
     stacks: dict[str, list[da.Array]] = {name: [] for name in names}
-    for start in range(0, times.size, CHUNK):
-        part = coarse.isel(time=slice(start, start + CHUNK))
-        shape = (part.sizes["time"], *grid.shape)
-        block = _delayed(finished, part, len(names))
+    for predict, part, length in _chunks(predictor, coarse):
+        block = _delayed(partial(finished, predict), part, len(names))
         for number, name in enumerate(names):
-            stacks[name].append(da.from_delayed(block[number], shape, dtype=np.float32))
+            stacks[name].append(da.from_delayed(block[number], (length, *grid.shape), dtype=np.float32))
     data = {name: (("time", *grid.dims), da.concatenate(stacks[name]), dict(like[name].attrs)) for name in names}
     return grid.placed(xr.Dataset(data, coords={"time": times}))
+
+
+def _chunks(predictor: Predictor, coarse: xr.Dataset) -> Iterator[tuple[Predictor, xr.Dataset, int]]:
+    """Yield what predicts a chunk, the coarse fields that it is predicted from, and how many steps it has."""
+    starts = range(0, coarse.sizes["time"], CHUNK)
+    if not isinstance(predictor, NetworkPredictor) or predictor.window is None:
+        for start in starts:
+            part = coarse.isel(time=slice(start, start + CHUNK))
+            yield predictor, part, part.sizes["time"]
+        return
+    steps = windows(coarse["time"], predictor.window)
+    for start in starts:
+        chunk = steps[start : start + CHUNK]
+        first = int(chunk.min())
+        part = coarse.isel(time=slice(first, start + len(chunk)))
+        yield partial(predictor, steps=chunk - first), part, len(chunk)
 
 
 def _finished(values: np.ndarray, valid: np.ndarray | None, limits: Limits | None) -> np.ndarray:

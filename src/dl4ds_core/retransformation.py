@@ -84,7 +84,8 @@ def training_residuals(
     Parameters
     ----------
     predict : callable
-        From coarse fields (sample, Y, X, channel) to predictions (sample, Y, X, predictand), normalised units.
+        From coarse fields (sample, [window,] Y, X, channel), as ``samples`` gives them, to predictions (sample, Y, X,
+        predictand), normalised units.
     samples : Samples
         Training period.
     scalers : mapping
@@ -178,7 +179,8 @@ class Interface:
     residuals : mapping
         As of `training_residuals`.
     attributes : mapping
-        By name of a channel or predictand, what its field said of itself: ``units``, ``long_name``, ``standard_name``.
+        By name of a channel or predictand, what its field said of itself: ``units``, ``long_name``, ``standard_name``;
+        channels of the calendar have a unit alone.
     """
 
     predictands: Sequence[str]

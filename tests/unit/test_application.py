@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +28,8 @@ from dl4ds_core.models.networks import build_network
 from dl4ds_core.prediction import network_predictor
 from dl4ds_core.regrid import on_grid
 from dl4ds_core.retransformation import Interface
+from dl4ds_core.scaling import Scaler
+from dl4ds_core.time import calendar_channels
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 SCALE, CONTEXT, STEPS = 4, 1, 10
@@ -182,6 +185,28 @@ def test_files_on_finer_grids_are_brought_to_the_coarse_one(
     given = new.assign(tas=(("time", "lat", "lon"), coarsen(fine.clip(min=MINIMUM), Grid.of(fine), 4)[0].values))
     with io.open_dataset("out.nc") as found:
         np.testing.assert_allclose(found["tas"].values, expected(folder, given), rtol=1e-3, atol=1e-2)
+
+
+def test_the_calendar_needs_no_files(folder: Path, config: Config, new: xr.Dataset) -> None:
+    """A network of windows that gives the cosine of the hour, of the step before: the inputs are at noon."""
+    home = folder / "results" / "trial" / "net" / "seed3"
+    coarse = keras.Input((2, None, None, 4), name="coarse")
+    inner = keras.layers.Cropping2D(CONTEXT)(coarse[:, 0, ..., 3:] * 10.0 + coarse[:, 1, ..., :1])
+    keras.Model([coarse], keras.layers.UpSampling2D(SCALE)(inner)).save(home / "model.keras")
+    channels = ["tas", "z_500", *calendar_channels(["hour"])]
+    scalers = {**scaling.load(home / "scalers.nc"), "fine.tas": Scaler(np.array(100.0), np.array(1.0))}
+    (home / "scalers.nc").unlink()
+    scaling.save(scalers, home / "scalers.nc", {})
+    attributes = {"tas": {"units": "degC"}, "z_500": {"units": "m"}} | {name: {"units": "1"} for name in channels[2:]}
+    Interface(["tas"], channels, {}, attributes).append(home / "scalers.nc")
+    predict_files(config, "net", 3, FILES, "out.nc")
+    normalised = scalers["coarse.tas"].apply(new["tas"].clip(min=MINIMUM).values[:, 1:-1, 1:-1])
+    expected = np.repeat(np.repeat(100 - 10 + normalised, SCALE, 1), SCALE, 2)
+    expected[:, :2, :3] = np.nan
+    with io.open_dataset("out.nc") as found:
+        np.testing.assert_allclose(found["tas"].values, expected, rtol=1e-4)
+    with pytest.raises(ConfigError, match=r"the inputs tas, z_500; calendar\.hour_sin is no input of this network"):
+        predict_files(config, "net", 3, FILES | {"calendar.hour_sin": ["z.nc"]}, "out.nc")
 
 
 @pytest.mark.parametrize(

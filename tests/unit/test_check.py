@@ -101,13 +101,13 @@ class TestWrongInput:
     @pytest.mark.parametrize(
         ("model", "needed"),
         [
-            ({"backbone": "resnet", "upsampling": "spc"}, 24),
-            ({"backbone": "unet", "upsampling": "pin", "blocks": 6}, 64),
+            ({"backbone": "resnet", "upsampling": "spc"}, 32),
+            ({"backbone": "unet", "upsampling": "pin", "blocks": 6}, 48),
         ],
         ids=["resnet", "unet"],
     )
     def test_grid_smaller_than_the_network_needs(self, configuration, file, model, needed):
-        content = configuration(file, data={**predictand(), "scale": 8}, models={"small": model})
+        content = configuration(file, data={**predictand(), "scale": 16}, models={"small": model})
         message = problems_of(content)
         assert message.startswith("models.small: ")
         assert f"needs a grid of at least {needed} x {needed} cells, found 16 x 16" in message

@@ -66,7 +66,9 @@ def maps(metrics: tuple[str, ...] = ("rmse", "bias", "std_ratio", "pearson")) ->
 
 def history(epochs: int = 5) -> pd.DataFrame:
     rmse = [3.0, 1.0, 0.5, 0.7, 0.9][:epochs]
-    return pd.DataFrame({"epoch": range(1, epochs + 1), "loss": rmse, "validation_loss": rmse, "validation_rmse": rmse})
+    kept = [int(value == min(rmse)) for value in rmse]
+    scores = {"loss": rmse, "validation_loss": rmse, "validation_rmse": rmse}
+    return pd.DataFrame({"epoch": range(1, epochs + 1), **scores, "kept": kept})
 
 
 def summary() -> pd.DataFrame:
@@ -179,7 +181,12 @@ def test_training_curve_marks_the_best_epoch() -> None:
 
 
 def test_training_curve_of_a_failed_training_has_no_best_epoch() -> None:
-    assert "best" not in texts(figures.training_curve(history().assign(validation_rmse=np.nan)))
+    assert "best" not in texts(figures.training_curve(history().assign(validation_rmse=np.nan, kept=0)))
+
+
+def test_training_curve_marks_the_epoch_that_was_kept_by_another_metric() -> None:
+    kept = history().assign(kept=[0, 0, 0, 1, 0])
+    assert "best: epoch 4, 0.700" in texts(figures.training_curve(kept, units="degC"))
 
 
 def test_ranking_has_the_best_median_on_top_and_a_dot_per_seed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +11,7 @@ import xarray as xr
 from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.interpolation import interpolated, interpolation_matrix
 
-METHODS = ("nearest", "bilinear", "bicubic")
+METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "area")
 SCALES = (2, 3, 4, 5)
 
 
@@ -88,6 +90,52 @@ def test_the_two_ends_are_treated_alike(method, scale):
     np.testing.assert_allclose(matrix[::-1, ::-1], matrix, atol=1e-15)
 
 
+def lanczos_kernel(x: float) -> float:
+    """Duchon's window of three lobes on the ideal filter, with sines written out."""
+    if x == 0:
+        return 1.0
+    if abs(x) >= 3:
+        return 0.0
+    return 3 * math.sin(math.pi * x) * math.sin(math.pi * x / 3) / (math.pi * x) ** 2
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_lanczos_is_the_windowed_ideal_filter(scale):
+    """Away from the edge: the six cells around, their weights divided by their sum."""
+    values = np.random.default_rng(4).normal(size=11)
+    found = interpolation_matrix("lanczos", 11, scale) @ values
+    for place, position in enumerate(positions(11, scale)):
+        if 2 <= position < 8:
+            first = math.floor(position)
+            cells = range(first - 2, first + 4)
+            weights = [lanczos_kernel(position - cell) for cell in cells]
+            expected = sum(w * values[cell] for w, cell in zip(weights, cells, strict=True)) / sum(weights)
+            assert found[place] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_lanczos_continues_linearly_beyond_the_edge(scale):
+    """As if three more cells lay on the straight line through the outermost two."""
+    values = np.random.default_rng(5).normal(size=6)
+    steps = np.arange(1, 4)
+    before = values[0] - steps[::-1] * (values[1] - values[0])
+    after = values[-1] + steps * (values[-1] - values[-2])
+    longer = interpolation_matrix("lanczos", 12, scale) @ np.concatenate([before, values, after])
+    found = interpolation_matrix("lanczos", 6, scale) @ values
+    np.testing.assert_allclose(found, longer[3 * scale : -3 * scale], atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("size", [2, 5])
+def test_area_is_the_mean_of_what_a_fine_cell_covers(scale, size):
+    """Overlaps of intervals, cell by cell."""
+    matrix = interpolation_matrix("area", size, scale)
+    for fine, coarse in np.ndindex(matrix.shape):
+        left, right = fine / scale, (fine + 1) / scale
+        overlap = max(0.0, min(right, coarse + 1) - max(left, coarse))
+        assert matrix[fine, coarse] == pytest.approx(overlap * scale, abs=1e-9)
+
+
 @pytest.mark.parametrize("scale", [3, 5])
 @pytest.mark.parametrize("method", METHODS)
 def test_odd_scales_keep_the_values_at_coarse_centres(method, scale):
@@ -96,8 +144,8 @@ def test_odd_scales_keep_the_values_at_coarse_centres(method, scale):
 
 
 def test_an_unknown_method_lists_those_there_are():
-    with pytest.raises(ValueError, match="expected one of nearest, bilinear, bicubic, found 'lanczos'"):
-        interpolation_matrix("lanczos", 4, 2)
+    with pytest.raises(ValueError, match="expected one of nearest, bilinear, bicubic, lanczos, area, found 'cubic'"):
+        interpolation_matrix("cubic", 4, 2)
 
 
 def test_one_cell_is_too_few():

@@ -8,12 +8,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dl4ds_core import io
+from dl4ds_core import io, pipeline
+from dl4ds_core.channels import normalised_channel
 from dl4ds_core.config.schema import Normalization
 from dl4ds_core.errors import DataError, TrainingError
 from dl4ds_core.grids import Grid, coarsen
+from dl4ds_core.patches import Cutting
 from dl4ds_core.pipeline import Samples, batches, epoch_order, rank_parts, static_input
 from dl4ds_core.scaling import Scaler, fit_all
+from dl4ds_core.time import calendar_channels
 
 SHARES = st.tuples(st.integers(1, 200), st.integers(1, 40), st.integers(1, 5))
 
@@ -191,6 +194,74 @@ class TestMissingCells:
 
     def test_without_missing_cells_there_is_no_mask(self, files, cache_bytes):
         assert Samples(*files, cache_bytes=cache_bytes).take(np.array([1, 2]))[2] is None
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 10**9], ids=["read on demand", "in memory"])
+class TestWindowsAndCalendar:
+    @pytest.fixture(params=["standard", "360_day"])
+    def gap(self, request, tmp_path, field_of):
+        """Eight days with a gap after the fourth."""
+        days = [0, 1, 2, 3, 5, 6, 7, 8]
+        fields = {name: field_of(steps=9, name=name, calendar=request.param)[days] for name in ("tas", "pr")}
+        return written(tmp_path, xr.Dataset(fields))
+
+    def test_a_sample_per_step_with_those_before_it(self, gap, cache_bytes):
+        single = Samples(*gap, cache_bytes=cache_bytes)
+        samples = Samples(*gap, window=3, cache_bytes=cache_bytes)
+        assert len(samples) == 8
+        assert samples.coarse_shape == single.coarse_shape == (2, 3)
+        assert samples.channels == single.channels
+        indices = np.array([4, 0, 7, 4, 5])
+        coarse, fine, mask = samples.take(indices)
+        assert coarse.shape == (5, 3, 2, 3, 3)
+        assert mask is None
+        steps = [[4, 4, 4], [0, 0, 0], [5, 6, 7], [4, 4, 4], [4, 4, 5]]
+        every = single.take(np.arange(8))
+        np.testing.assert_array_equal(coarse, every[0][np.array(steps)])
+        np.testing.assert_array_equal(fine, every[1][indices])
+
+    def test_the_calendar_comes_last_and_is_not_scaled(self, gap, cache_bytes):
+        samples = Samples(*gap, calendar=["season", "hour"], window=2, cache_bytes=cache_bytes)
+        names = calendar_channels(["season", "hour"])
+        assert samples.channels == ["tas", "pr", "z", *names]
+        assert samples.base == [0, 1]
+        assert {samples.attributes[name]["units"] for name in names} == {"1"}
+        assert samples.attributes["tas"]["units"] == "K"
+        coarse, _, _ = samples.take(np.array([6, 2]))
+        plain, _, _ = Samples(*gap, window=2, cache_bytes=cache_bytes).take(np.array([6, 2]))
+        np.testing.assert_array_equal(coarse[..., :3], plain)
+        # Days of January at midnight.
+        np.testing.assert_array_equal(coarse[..., 3:], np.broadcast_to([1, 0, 0, 0, 0, 1], (2, 2, 2, 3, 6)))
+
+    def test_batches_have_windows(self, gap, cache_bytes):
+        samples = Samples(*gap, window=3, cache_bytes=cache_bytes)
+        made = list(batches(samples, np.arange(8), 4, 0, 2))
+        assert [batch.coarse.shape for batch in made] == [(2, 3, 2, 3, 3)] * 2
+        np.testing.assert_array_equal(made[1].coarse, samples.take(np.array([4, 6]))[0])
+
+    def test_batches_of_patches(self, gap, cache_bytes):
+        """Coarse predictands are those of the fine patch; tas has one scaling on both grids."""
+        samples = Samples(*gap, window=3, cache_bytes=cache_bytes)
+        cutting = Cutting(1, 4, 0, np.ones((8, 12, 1), np.float32), None, 4, ("flip-y", "rotate"))
+        for batch in batches(samples, epoch_order(8, 1, 0), 3, 0, 1, cutting, 0):
+            assert batch.coarse.shape == (3, 3, 1, 1, 3)
+            assert batch.fine.shape == (3, 4, 4, 2)
+            means = batch.fine[..., 0].mean(axis=(1, 2))
+            np.testing.assert_allclose(batch.coarse[:, -1, 0, 0, 0], means, atol=0.05)  # of areas, in the file
+            assert batch.area.shape == (3, 4, 4, 1)
+
+
+def test_overlapping_windows_are_read_once(files, monkeypatch):
+    samples = Samples(*files, window=3, cache_bytes=0)
+    read = []
+    monkeypatch.setattr(
+        pipeline,
+        "normalised_channel",
+        lambda coarse, name, scalers: read.append(coarse.sizes["time"]) or normalised_channel(coarse, name, scalers),
+    )
+    coarse, _, _ = samples.take(np.array([3, 4, 5]))
+    assert coarse.shape[:2] == (3, 3)
+    assert read == [5] * 3  # for each channel, steps 1 to 5
 
 
 @pytest.mark.parametrize(("grid", "variable"), [("coarse", "z"), ("fine", "pr")])

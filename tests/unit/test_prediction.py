@@ -14,6 +14,7 @@ import xarray as xr
 
 from dl4ds_core import io, prediction
 from dl4ds_core.baselines import fit_baseline
+from dl4ds_core.channels import normalised_channel
 from dl4ds_core.config.schema import Model, Normalization
 from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.interpolation import interpolation_matrix
@@ -24,6 +25,7 @@ from dl4ds_core.scaling import Scaler, fit_all
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 SCALE = 4
+SCALERS = {f"{grid}.tas": Scaler(np.array(280.0), np.array(5.0)) for grid in ("coarse", "fine")}
 
 
 @pytest.fixture(params=["standard", "360_day"])
@@ -258,3 +260,113 @@ def test_the_smearing_estimate_is_used_where_there_are_errors(pair, tmp_path, tr
     forth = {"log1p": np.log1p, "cube-root": np.cbrt}[transform]
     transformed = forth(plain.astype(np.float64))[..., None] + 0.5 * errors
     np.testing.assert_allclose(found, back(transformed).mean(axis=-1), rtol=1e-4, atol=1e-5)
+
+
+def windowed_network(folder, length: int = 3, channels: int = 1):
+    """A network whose steps have weights of their own, for any grid; the newest counts most."""
+    coarse = keras.Input((length, None, None, channels), name="coarse")
+    weights = 0.5 ** np.arange(length)[::-1]
+    x = sum(float(weight) * coarse[:, step] for step, weight in enumerate(weights))
+    x = keras.layers.UpSampling2D(SCALE)(x)
+    output = keras.layers.Conv2D(1, 3, padding="same", kernel_initializer="random_normal")(x)
+    keras.Model([coarse], output).save(folder / "model.keras")
+    return folder / "model.keras"
+
+
+class TestWindows:
+    @pytest.fixture
+    def record(self, field_of, pair) -> tuple[xr.Dataset, xr.Dataset]:
+        """Twenty days with gaps after the sixth, the seventh and the seventeenth."""
+        kept = [*range(6), 7, *range(9, 19), *range(20, 23)]
+        return tuple(dataset.isel(time=kept) for dataset in pair)
+
+    @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
+    def test_predictions_do_not_depend_on_chunks(self, record, tmp_path, monkeypatch, chunk):
+        fine, coarse = record
+        predictor = network_predictor(windowed_network(tmp_path), SCALERS, None, ["tas"], ["tas"])
+        assert predictor.window == 3
+        # By hand: the steps of each run, of which the first stands for those before it.
+        runs = [range(6), range(6, 7), range(7, 17), range(17, 20)]
+        steps = [[max(run.start, step - back) for back in (2, 1, 0)] for run in runs for step in run]
+        inputs = ((coarse["tas"].values - 280) / 5).astype(np.float32)[..., None]
+        whole = 280 + 5 * np.asarray(predictor.network([inputs[np.array(steps)]]))[..., 0]
+        monkeypatch.setattr(prediction, "CHUNK", chunk)
+        found = predict_lazily(predictor, coarse, fine)["tas"]
+        assert found.chunks[0] == tuple(min(chunk, 20 - start) for start in range(0, 20, chunk))
+        np.testing.assert_allclose(found.values, whole, rtol=1e-6)
+        np.testing.assert_allclose(predictor(coarse)["tas"], whole, rtol=1e-6)
+
+    def test_a_chunk_reads_no_more_than_its_windows(self, record, tmp_path, monkeypatch):
+        fine, coarse = record
+        read = []
+        monkeypatch.setattr(
+            prediction,
+            "normalised_channel",
+            lambda part, *others: read.append(part["time"].values.tolist()) or normalised_channel(part, *others),
+        )
+        monkeypatch.setattr(prediction, "CHUNK", 5)
+        predictor = network_predictor(windowed_network(tmp_path), SCALERS, None, ["tas"], ["tas"])
+        with dask.config.set(scheduler="synchronous"):
+            predict_lazily(predictor, coarse, fine).compute()
+        times = coarse["time"].values.tolist()
+        # The second chunk begins with the last day of the first run, the fourth in the middle of the third run.
+        assert sorted(read) == sorted([times[:5], times[3:10], times[8:15], times[13:20]])
+
+    @pytest.mark.parametrize("rows", [8, 16])
+    def test_on_grids_of_any_size(self, field_of, tmp_path, rows):
+        fine, coarse = on_both_grids(field_of(steps=4, rows=rows, columns=20))
+        predictor = network_predictor(windowed_network(tmp_path), SCALERS, None, ["tas"], ["tas"])
+        found = predict_lazily(predictor, coarse, fine)["tas"]
+        assert found.shape == (4, rows, 20)
+        assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_channels_of_the_calendar_come_from_the_times(pair, tmp_path, monkeypatch, steps):
+    """A network that gives back its second channel, the cosine of the day of the year."""
+    fine, coarse = pair
+    shape = (None, None, 2) if steps == 1 else (steps, None, None, 2)
+    inputs = keras.Input(shape, name="coarse")
+    newest = inputs if steps == 1 else inputs[:, -1]
+    keras.Model([inputs], keras.layers.UpSampling2D(SCALE)(newest[..., 1:])).save(tmp_path / "model.keras")
+    scalers = {"coarse.tas": Scaler(np.array(280.0), np.array(5.0)), "fine.tas": Scaler(np.array(3.0), np.array(2.0))}
+    channels = ["tas", "calendar.day_of_year_cos"]
+    predictor = network_predictor(tmp_path / "model.keras", scalers, None, ["tas"], channels)
+    monkeypatch.setattr(prediction, "CHUNK", 5)
+    found = predict_lazily(predictor, coarse, fine)["tas"].values
+    year = {"360_day": 360}.get(str(coarse["time"].dt.calendar), 366)
+    expected = 3 + 2 * np.cos(2 * np.pi * np.arange(23) / year)
+    np.testing.assert_allclose(found, np.broadcast_to(expected[:, None, None], found.shape), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Noise(keras.layers.Layer):
+    """Random at prediction too, from a seed that no file has."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.seeds = keras.random.SeedGenerator()
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.seeds)
+
+
+def test_random_numbers_at_prediction_are_the_same_each_time(pair, tmp_path, monkeypatch):
+    fine, coarse = pair
+    inputs = keras.Input((None, None, 1), name="coarse")
+    features = keras.layers.UpSampling2D(SCALE)(keras.layers.BatchNormalization()(inputs))
+    first, second = (Noise(name=name)(features) for name in ("first", "second"))
+    keras.Model([inputs], keras.layers.Concatenate()([first, second])).save(tmp_path / "model.keras")
+    scalers = {key: Scaler(np.array(280.0), np.array(5.0)) for key in ("coarse.tas", "fine.tas", "fine.pr")}
+    monkeypatch.setattr(prediction, "CHUNK", 5)
+    like = fine.assign(pr=fine["tas"])
+    made = []
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        predictor = network_predictor(tmp_path / "model.keras", scalers, None, ["tas", "pr"], ["tas"])
+        with dask.config.set(scheduler="synchronous"):
+            made.append(predict_lazily(predictor, coarse, like).compute())
+    xr.testing.assert_identical(*made)
+    noise = made[0] - np.repeat(np.repeat(coarse["tas"].values, SCALE, 1), SCALE, 2)
+    assert abs(np.corrcoef(noise["tas"].values.ravel(), noise["pr"].values.ravel())[0, 1]) < 0.1, "layers are alike"
+    assert not np.allclose(noise["tas"].values[:5], noise["tas"].values[5:10]), "chunks are alike"

@@ -119,13 +119,16 @@ def summary(
 
 def history(best: int = 2) -> pd.DataFrame:
     rmse = [0.5 if epoch == best else 1.0 for epoch in (1, 2, 3)]
-    return pd.DataFrame({"epoch": [1, 2, 3], "validation_rmse": rmse, "seconds": [30.0, 20.0, 20.0]})
+    return pd.DataFrame({"epoch": [1, 2, 3], "validation_rmse": rmse, "seconds": [30.0, 20.0, 20.0]}).assign(
+        kept=lambda table: (table["validation_rmse"] == table["validation_rmse"].min()).astype(int)
+    )
 
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("figures") / "training.png"
-    curve = pd.DataFrame({"epoch": [1, 2], "loss": 1.0, "validation_loss": 1.0, "validation_rmse": [1.0, 2.0]})
+    scores = {"loss": 1.0, "validation_loss": 1.0, "validation_rmse": [1.0, 2.0]}
+    curve = pd.DataFrame({"epoch": [1, 2], **scores, "kept": [1, 0]})
     figures.save(figures.training_curve(curve), path)
     return path
 

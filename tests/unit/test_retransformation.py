@@ -179,6 +179,23 @@ def test_a_long_record_is_sampled(monkeypatch):
     np.testing.assert_array_equal(found, training_residuals(mean_of_zero, Fields(values), SCALERS)["pr"].errors[0])
 
 
+def test_networks_of_windows_are_given_windows():
+    """Errors of a network that predicts the mean of the window, where the truth is the newest step."""
+    values = np.random.default_rng(1).normal(size=(500, 6, 7, 2))
+
+    class Windows(Fields):
+        def take(self, indices):
+            _, fine, mask = super().take(indices)
+            return self.fine_fields[np.maximum(indices[:, None] - [2, 1, 0], 0)], fine, mask
+
+    residuals = training_residuals(lambda coarse: coarse.mean(axis=1), Windows(values), SCALERS)["pr"]
+    errors = values[2:] - (values[2:] + values[1:-1] + values[:-2]) / 3
+    np.testing.assert_allclose(residuals.errors.std(), errors[..., 1].std(), rtol=0.02)
+    # With a window of which the first step stands for the others, the first step of all has no error at all.
+    first = training_residuals(lambda coarse: coarse.mean(axis=1), Windows(values[:1]), SCALERS)["pr"]
+    np.testing.assert_allclose(first.errors, 0, atol=1e-6)
+
+
 def test_means_of_groups():
     np.testing.assert_array_equal(group_means(np.array([5.0, 1.0, 3.0, 7.0]), 2), [2.0, 6.0])
     np.testing.assert_allclose(group_means(np.array([2.0, 1.0, 4.0]), 2), [4 / 3, 10 / 3])
@@ -189,10 +206,12 @@ def test_the_interface_lies_beside_the_scalers(tmp_path):
     path = tmp_path / "scalers.nc"
     scaling.save(SCALERS, path, {"title": "x"})
     given = {"tas": {"units": "degC", "long_name": "température"}, "z_500": {"units": "m2 s-2"}}
+    given["calendar.hour_sin"] = {"units": "1"}
+    channels = ["pr", "z_500", "tas", "calendar.hour_sin"]
     residuals = Residuals(np.array([0.0, 2.5]), np.linspace(-1, 1, 200).reshape(2, 100))
-    Interface(["tas", "pr"], ["pr", "z_500", "tas"], {"pr": residuals}, given).append(path)
+    Interface(["tas", "pr"], channels, {"pr": residuals}, given).append(path)
     found = Interface.load(path)
-    assert (list(found.predictands), list(found.channels)) == (["tas", "pr"], ["pr", "z_500", "tas"])
+    assert (list(found.predictands), list(found.channels)) == (["tas", "pr"], channels)
     assert list(found.residuals) == ["pr"]
     np.testing.assert_array_equal(found.residuals["pr"].predictions, residuals.predictions)
     np.testing.assert_array_equal(found.residuals["pr"].errors, residuals.errors)

@@ -110,6 +110,58 @@ def test_explicit_pairs_with_masks_and_scenarios(fresh: Any, explicit: dict[str,
     assert "The coarse fields come from another data set, model" in page
 
 
+SMALL = {"filters": 4, "blocks": 1, "localized": "none"}
+KINDS: dict[str, dict[str, Any]] = {
+    "window": {
+        **{"backbone": "densenet", "upsampling": "rc", "time_window": 3, "calendar": ["season", "day-of-year"]},
+        "training": {"best_by": "mae"},
+    },
+    "patches": {"backbone": "unet", "upsampling": "dc", "training": {"patch_size": 8, "augment": ["flip-x"]}},
+    "tuned": {
+        **{"backbone": "unet", "upsampling": "dc", "norm": "none"},
+        "training": {"start_from": "patches", "freeze": ["down1_*"], "loss": {"dssim": 0.6, "mae": 0.2, "mse": 0.2}},
+    },
+    "swept": {"backbone": "convnext", "upsampling": ["pin"], "localized": "regression", "neighbourhood": 3},
+}
+
+
+def test_networks_and_trainings_of_other_kinds(fresh: Any, explicit: dict[str, Any]) -> None:
+    explicit["models"] = {name: SMALL | model for name, model in KINDS.items()}
+    explicit["execution"]["mixed_precision"] = True
+    del explicit["prediction"]
+    fresh.run(explicit, "predict")
+    names = ["window", "patches", "tuned", "swept_upsampling-pin"]
+    for name in names:
+        with xr.open_dataset(fresh.results / name / "seed1" / "prediction.nc") as prediction:
+            # Windows are filled at the beginning: no step is left out.
+            assert dict(prediction.sizes) == {"time": 15, "lat": 16, "lon": 16, "bnds": 2}
+            assert int(prediction["tas"].isnull().sum()) == 15 * 9
+        history = pd.read_csv(fresh.results / name / "seed1" / "history.csv")
+        metric = "validation_mae" if name == "window" else "validation_rmse"
+        assert history[metric][history["kept"] == 1].item() == history[metric].min()
+    log = (fresh.folder / "logs/tiny/fit/tuned-seed1/rank0.log").read_text(encoding="utf-8")
+    assert "arrays of weights are those of results/tiny/patches/seed1/model.keras" in log
+    plan = fresh.plan({**explicit, "models": explicit["models"] | {"more": SMALL | KINDS["patches"]}}, "train")
+    assert plan.about("Training") == ["Training more, seed 1, on 2 ranks"]
+
+
+@pytest.mark.full
+def test_every_network_on_explicit_pairs(fresh: Any, explicit: dict[str, Any]) -> None:
+    methods = ["pin", "spc", "rc", "dc"]
+    explicit["models"] = {
+        "step": SMALL | {"backbone": ["convnet", "resnet", "densenet", "unet", "convnext"], "upsampling": methods},
+        "window": SMALL | {"backbone": ["convnet", "resnet", "densenet"], "upsampling": methods, "time_window": 2},
+    }
+    explicit["training"]["epochs"] = 1
+    del explicit["prediction"]
+    fresh.run(explicit, "predict")
+    found = sorted(path.parts[-3] for path in fresh.results.glob("*/seed1/model.keras"))
+    assert len(found) == 5 * 4 + 3 * 4
+    for name in found:
+        with xr.open_dataset(fresh.results / name / "seed1" / "prediction.nc") as prediction:
+            assert int(prediction["tas"].notnull().sum()) == 15 * (16 * 16 - 9)
+
+
 def test_folds(fresh: Any, tiny: dict[str, Any]) -> None:
     tiny["split"] = {"method": "kfold", "folds": 3}
     tiny["models"] = {"net": {"backbone": "resnet", "upsampling": "spc", "filters": 4, "blocks": 1}}

@@ -106,8 +106,10 @@ def test_summary_values_are_sound(finished: Any) -> None:
 def test_history_has_one_row_per_epoch(finished: Any, name: str, epochs: int) -> None:
     history = pd.read_csv(finished.results / name / "seed1" / "history.csv")
     assert list(history.columns) == [
-        *("epoch", "loss", "validation_loss", "validation_rmse", "learning_rate", "seconds")
+        *("epoch", "loss", "validation_loss", "validation_rmse", "validation_mae", "learning_rate", "seconds", "kept")
     ]
+    assert history["kept"].sum() == 1
+    assert history["validation_rmse"][history["kept"] == 1].item() == history["validation_rmse"].min()
     assert list(history["epoch"]) == list(range(1, epochs + 1))
     assert (history[["loss", "validation_loss", "validation_rmse", "seconds"]] > 0).all(axis=None)
 

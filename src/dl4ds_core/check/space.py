@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core.check.reading import Look, Seen
+from dl4ds_core.config import model_settings
 from dl4ds_core.config.inputs import Regrid, TargetGrid
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid, crop, horizontal, needed_box, whole_blocks
@@ -174,6 +175,7 @@ def _check_networks(look: Look, fine: Grid) -> None:
     data, smallest = look.config.data, min(fine.shape)
     for name, model in look.config.models.items():
         needed = smallest_fine_size(model, data.scale, data.context)
+        _check_patches(look, fine, name, needed)
         if smallest < needed:
             look.problems.add(
                 f"models.{name}: a {model.backbone} of {model.blocks} blocks at scale {data.scale} needs a grid of at "
@@ -181,3 +183,23 @@ def _check_networks(look: Look, fine: Grid) -> None:
                 + (", fewer blocks" if model.backbone == "unet" else "")
                 + " or a smaller scale"
             )
+
+
+def _check_patches(look: Look, fine: Grid, name: str, needed: int) -> None:
+    training = model_settings(look.config, name).training
+    patch, (rows, columns) = training.patch_size, fine.shape
+    if patch is not None and patch > min(fine.shape):
+        look.problems.add(
+            f"models.{name}: training.patch_size: expected no more than {min(fine.shape)} cells, as the domain has "
+            f"{rows} x {columns}, found {patch}; choose smaller patches, or leave the key out"
+        )
+    elif patch is not None and patch < needed:
+        look.problems.add(
+            f"models.{name}: training.patch_size: this network needs patches of at least {needed} x {needed} cells, "
+            f"found {patch}; choose larger ones, or fewer blocks"
+        )
+    if patch is None and "rotate" in training.augment and rows != columns:
+        look.problems.add(
+            f"models.{name}: training.augment: `rotate` needs as many cells along Y as along X, found {rows} x "
+            f"{columns}; set `training.patch_size`, choose a square domain, or leave `rotate` out"
+        )

@@ -207,9 +207,8 @@ def _trainings(config: Config, queue: Sequence[Job] | None, *, head: bool) -> li
 
 
 def _standing(found: Standing) -> list[str]:
-    best = "-" if found.best is None else f"{found.best:.4g} ({found.best_epoch})"
     rmse = "-" if found.validation_rmse is None else f"{found.validation_rmse:.4g}"
-    return [f"{found.epoch} of {found.epochs}", f"{found.step} of {found.steps}", rmse, best]
+    return [f"{found.epoch} of {found.epochs}", f"{found.step} of {found.steps}", rmse, found.best_text]
 
 
 def _remark(found: Standing, jobs: Sequence[Job], age: float, *, asked: bool, head: bool) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dl4ds_core.config.places import method_of, sections_in
+from dl4ds_core.config.annotations import method_of, sections_in
+from dl4ds_core.config.json_schema import json_schema
 from dl4ds_core.config.schema import Config
 from dl4ds_core.errors import ConfigError
 
@@ -47,9 +48,18 @@ UNITS: dict[str, str] = {
     "split.fractions.test": "part of the record",
     "split.folds": "groups of years",
     "normalization.<name>.dry_below": "that of the field",
+    "models.<name>.time_window": "time steps",
+    "models.<name>.dropout.rate": "part of the features",
+    "training.data_range": "normalised",
+    "models.<name>.neighbourhood": "coarse cells",
     "training.epochs": "epochs",
     "training.batch_size": "samples",
+    "training.weight_decay": "part of a weight",
+    "training.piecewise": "epochs; factor",
+    "training.warmup_epochs": "epochs",
     "training.patience": "epochs",
+    "training.min_delta": "of `best_by`",
+    "training.patch_size": "fine cells",
     "verification.bootstrap.block": "min, h, d, w, month or y",
     "execution.checkpoint_minutes": "minutes",
 }
@@ -78,14 +88,6 @@ class Key:
     default: str
     unit: str
     description: str
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of a configuration file."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Config.model_json_schema(by_alias=True),
-    }
 
 
 def schema_text() -> str:

@@ -13,8 +13,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dl4ds_core.config.fields import Section
+from dl4ds_core.config.models import Model
 from dl4ds_core.config.places import alternatives, place
-from dl4ds_core.config.schema import Config, Model, Normalization, Training
+from dl4ds_core.config.schema import Config
+from dl4ds_core.config.sweeps import said_once
+from dl4ds_core.config.training import Normalization, Training, merged
 from dl4ds_core.errors import ConfigError, ProblemList
 
 
@@ -97,8 +100,8 @@ def parse(content: Any, origin: str = "config") -> Config:
         return Config.model_validate(content)
     except ValidationError as error:
         problems = ProblemList()
-        for item in error.errors():
-            problems.extend(f"{origin}: {line}" for line in _describe(item))
+        lines = dict.fromkeys(line for item in error.errors() for line in _describe(item))
+        problems.extend(f"{origin}: {line}" for line in said_once(lines, content.get("models")))
         problems.raise_if_any(ConfigError)
         raise
 
@@ -106,13 +109,11 @@ def parse(content: Any, origin: str = "config") -> Config:
 def model_settings(config: Config, name: str) -> ModelSettings:
     """Return the settings of one model with everything it inherits."""
     model = config.models[name]
-    override: dict[str, Any] = model.training.model_dump(exclude_unset=True) if model.training else {}
-    normalization = {"default": Normalization()} | config.normalization | (model.normalization or {})
     fields = {*config.data.predictands, *config.data.predictors, *config.data.static}
     return ModelSettings(
         network=model.model_copy(update={"training": None, "normalization": None}),
-        training=Training.model_validate(config.training.model_dump() | override),
-        normalization={field: normalization.get(field, normalization["default"]) for field in sorted(fields)},
+        training=merged(config.training, model.training),
+        normalization={field: config.normalization_of(model, field) for field in sorted(fields)},
         scalers=f"of-{name}" if model.normalization else "default",
     )
 
@@ -134,7 +135,8 @@ def _describe(item: Any) -> list[str]:
         return [f"{key}: this key is required"]
     if item["type"] == "value_error":
         lines = str(item["ctx"]["error"]).splitlines()
-        return [f"{key}: {line}" if key else line for line in lines]
+        # A line on something further down names it in full.
+        return [line if not key or line.startswith(f"{key}.") else f"{key}: {line}" for line in lines]
     if item["type"] == "union_tag_invalid":
         return [_unknown_alternative(key, item)]
     if item["type"] in ("model_type", "model_attributes_type", "dict_type"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, Tag
 
+from dl4ds_core.config.annotations import bare, inside, method_of, union_members
 from dl4ds_core.config.schema import Config
 
 
@@ -41,16 +41,8 @@ def place(location: Sequence[str | int]) -> Place:
             current = members[0]
         path.append(str(part))
         section = current if isinstance(current, type) and issubclass(current, BaseModel) else None
-        current = _inside(current, part)
+        current = inside(current, part)
     return Place(path, section)
-
-
-def union_members(annotation: Any) -> list[Any]:
-    """Return the alternatives of an annotation but None; itself, if it has none."""
-    bare = _bare(annotation)
-    if get_origin(bare) in (Union, types.UnionType):
-        return [member for member in get_args(bare) if member is not type(None)]
-    return [bare]
 
 
 def alternatives(values: Sequence[object]) -> str:
@@ -59,42 +51,8 @@ def alternatives(values: Sequence[object]) -> str:
     return " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
 
 
-def method_of(section: Any) -> str | None:
-    """Return the value of `method` that a section is for, if it is one of several alternatives."""
-    field = section.model_fields.get("method") if hasattr(section, "model_fields") else None
-    values = get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
-    return str(values[0]) if len(values) == 1 else None
-
-
-def sections_in(path: str, annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Find the sections in an annotation, through maps, lists and alternatives, with their paths."""
-    for member in map(_bare, union_members(annotation)):
-        if isinstance(member, type) and issubclass(member, BaseModel):
-            yield path, member
-        elif get_origin(member) is dict:
-            yield from sections_in(f"{path}.<name>", get_args(member)[1])
-        elif get_origin(member) is list:
-            yield from sections_in(f"{path}[]", get_args(member)[0])
-
-
-def _bare(annotation: Any) -> Any:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation
-
-
 def _tagged(member: Any, part: str | int) -> bool:
     """Tell whether pydantic means this alternative by a part of a location."""
-    tags = [data.tag for data in get_args(member)[1:] if isinstance(data, Tag)] if member is not _bare(member) else []
-    bare = _bare(member)
-    return part in (*tags, method_of(bare), getattr(bare, "__name__", None))
-
-
-def _inside(annotation: Any, part: str | int) -> Any:
-    """Return the annotation of a key of a section, or of an entry of a map or list."""
-    bare = _bare(annotation)
-    if isinstance(bare, type) and issubclass(bare, BaseModel):
-        fields = {field.alias or name: field for name, field in bare.model_fields.items()}
-        return fields[str(part)].annotation if str(part) in fields else None
-    arguments = [argument for argument in get_args(bare) if argument is not Ellipsis]
-    return arguments[-1] if arguments else None
+    tags = [data.tag for data in get_args(member)[1:] if isinstance(data, Tag)] if member is not bare(member) else []
+    kind = bare(member)
+    return part in (*tags, method_of(kind), getattr(kind, "__name__", None))

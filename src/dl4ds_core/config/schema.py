@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from dl4ds_core.config.fields import Duration, Folder, Name, Section, partial
+from dl4ds_core.config.combinations import impossible_models
+from dl4ds_core.config.fields import Duration, Folder, Name, Section
 from dl4ds_core.config.inputs import Data, Predictor, Source
 from dl4ds_core.config.inputs import Download as Download
 from dl4ds_core.config.inputs import Predictand as Predictand
 from dl4ds_core.config.inputs import StaticField as StaticField
+from dl4ds_core.config.models import Model as Model
 from dl4ds_core.config.prediction import Prediction
 from dl4ds_core.config.space import Domain as Domain
 from dl4ds_core.config.space import Regrid as Regrid
 from dl4ds_core.config.splits import Splitting
+from dl4ds_core.config.sweeps import expand
+from dl4ds_core.config.training import Normalization as Normalization
+from dl4ds_core.config.training import Training
+from dl4ds_core.config.training import Transform as Transform
 
-Transform = Literal["none", "log1p", "cube-root"]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-LossName = Literal["mae", "mse", "huber"]
 Baseline = Literal[
     "climatology",
     "nearest",
@@ -44,87 +47,6 @@ RESERVED_FILES = ("check.txt", "cost.csv", "provenance.json", "report.html", "ar
 #: Names of sources that would be mistaken for something else in `data.coarse.from`.
 NO_SOURCES = ("predictands", "none")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
-
-
-class Normalization(Section):
-    """How a field is scaled for the network. Fitted on the training period only."""
-
-    method: Literal["standard", "minmax", "robust", "none"] = Field(
-        default="standard",
-        description="`standard`: zero mean, unit deviation; `minmax`: 0 to 1; `robust`: zero median, unit "
-        "interquartile range; `none`.",
-    )
-    transform: Transform = Field(
-        default="none", description="Applied before: for skewed variables such as precipitation."
-    )
-    dry_below: float | None = Field(
-        default=None, description="Smaller values become 0 before all else, in the field's units.", gt=0
-    )
-    per: Literal["domain", "cell"] = Field(
-        default="domain", description="One pair of numbers for the domain, or one per cell."
-    )
-
-
-def _mae() -> dict[LossName, float]:
-    return {"mae": 1.0}
-
-
-class Training(Section):
-    """How a network is trained."""
-
-    mode: Literal["supervised"] = Field(default="supervised", description="Kind of training.")
-    loss: dict[LossName, PositiveFloat] = Field(
-        default_factory=_mae,
-        description="Losses and their weights, summed; in normalised units.",
-        min_length=1,
-    )
-    epochs: PositiveInt = Field(default=50, description="Passes over the training period.")
-    batch_size: PositiveInt = Field(default=32, description="Samples per step, over all workers together.")
-    learning_rate: PositiveFloat = Field(default=1e-3, description="Learning rate of the Adam optimiser.")
-    schedule: Literal["constant", "cosine"] = Field(
-        default="cosine",
-        description="Learning rate over the training: constant, or falling to zero along a cosine.",
-    )
-    retransformation: Literal["none", "smearing"] = Field(
-        default="none",
-        description="For transformed predictands: `smearing` adds what the mean of the back-transformed errors of like "
-        "predictions of the training period adds, so that means come out right; extremes less so.",
-    )
-    patience: PositiveInt | None = Field(
-        default=None, description="Stop after so many epochs without a better validation RMSE; empty: never."
-    )
-
-
-TrainingOverride = partial(Training, "TrainingOverride")
-
-
-class Model(Section):
-    """A network. It may override `training` and `normalization`, nothing else."""
-
-    backbone: Literal["resnet", "unet"] = Field(description="Kind of network.")
-    upsampling: Literal["pin", "spc"] = Field(
-        description="`pin`: the input is interpolated to the fine grid first; `spc`: sub-pixel convolution at the end."
-    )
-    filters: PositiveInt = Field(
-        default=32, description="Channels of the convolutions (of the first level, for a unet)."
-    )
-    blocks: PositiveInt = Field(default=4, description="Residual blocks, or levels of a unet.")
-    residual: bool | None = Field(
-        default=None,
-        description="The network adds to the interpolated coarse field; empty: where there is one of each predictand.",
-    )
-    localized: bool = Field(default=True, description="One weight and bias per cell and channel before the output.")
-    interpolation: Interpolation = Field(default="bicubic", description="For pre-upsampling and the residual base.")
-    training: TrainingOverride | None = Field(default=None, description="Keys of `training` to override.")  # type: ignore[valid-type]
-    normalization: dict[str, Normalization] | None = Field(
-        default=None, description="Entries of `normalization` to override."
-    )
-
-    @model_validator(mode="after")
-    def _valid_combination(self) -> Self:
-        if self.backbone == "unet" and self.upsampling != "pin":
-            raise ValueError("a unet is available with `upsampling: pin`; use that, or `backbone: resnet`")
-        return self
 
 
 class Bootstrap(Section):
@@ -158,6 +80,9 @@ class Execution(Section):
     workers: PositiveInt = Field(default=2, description="Ranks of a training.")
     threads_per_worker: PositiveInt = Field(default=1, description="Threads of each rank.")
     deterministic: bool = Field(default=True, description="Use deterministic operations only; bitwise repeatable.")
+    mixed_precision: bool = Field(
+        default=False, description="Networks compute in bfloat16 and keep their weights in float32."
+    )
     checkpoint_minutes: PositiveFloat = Field(
         default=10,
         description="Minutes between checkpoints of a training; "
@@ -184,7 +109,11 @@ class Config(Section):
         default_factory=dict,
         description="By name of a predictand, predictor or static field; `default` for the others.",
     )
-    models: dict[Name, Model] = Field(description="The networks, by name.", min_length=1)
+    models: Annotated[dict[Name, Model], BeforeValidator(expand)] = Field(
+        description="The networks, by name. A list of values in place of one, in any key of a network, stands for a "
+        "network with each of them; where a value is a list already, a list of lists.",
+        min_length=1,
+    )
     training: Training = Field(default_factory=Training, description="Defaults for every model.")
     prediction: Prediction = Field(
         default_factory=Prediction, description="What trained networks are applied to, besides the test period."
@@ -204,11 +133,28 @@ class Config(Section):
             return self.verification.baselines
         return [name for name in BASELINES if name in WITHOUT_COARSE or self.data.coarse.origin != "none"]
 
+    def limits(self, model: str | None = None) -> dict[str, dict[str, float | None]]:
+        """Return the lower limits of predictions by predictand; those of a model follow its constraints too."""
+        constraints = self.models[model].constraints if model else {}
+        limits = {}
+        for name, entry in self.data.predictands.items():
+            minimum = entry.minimum
+            if constraints.get(name, "additive") != "additive":
+                # Going through normalised units costs digits: zero may come back as a little less.
+                minimum = max(minimum or 0.0, 0.0)
+            limits[name] = {"minimum": minimum, "dry_below": entry.dry_below}
+        return limits
+
+    def normalization_of(self, model: Model, field: str) -> Normalization:
+        """Return how a model's predictand, predictor or static field is scaled."""
+        entries = {"default": Normalization()} | self.normalization | (model.normalization or {})
+        return entries.get(field, entries["default"])
+
     @model_validator(mode="after")
     def _references(self) -> Self:
         problems = [
             *(*self._unknown_sources(), *self._unknown_fields(), *self._useless_settings()),
-            *(*self._impossible_models(), *self._scenarios()),
+            *(*self._taken_names(), *impossible_models(self), *self._scenarios()),
         ]
         baselines = self.verification.baselines or []
         if len(set(baselines)) < len(baselines):
@@ -282,21 +228,15 @@ class Config(Section):
 
     def _transforms(self, model: Model) -> bool:
         """Tell whether a model's predictand is transformed."""
-        entries = {"default": Normalization()} | self.normalization | (model.normalization or {})
-        return any(entries.get(name, entries["default"]).transform != "none" for name in self.data.predictands)
+        return any(self.normalization_of(model, name).transform != "none" for name in self.data.predictands)
 
-    def _impossible_models(self) -> Iterator[str]:
+    def _taken_names(self) -> Iterator[str]:
         taken: dict[str, str] = dict.fromkeys(RESERVED, "a folder of the results")
         taken |= dict.fromkeys(RESERVED_FILES, "a file of the results")
         taken |= {str(baseline): "a baseline" for baseline in BASELINES}
-        for name, model in self.models.items():
+        for name in self.models:
             if name in taken:
                 yield f"models.{name}: this is the name of {taken[name]}; choose another"
-            if model.residual and self.data.coarse.origin == "none":
-                yield (
-                    f"models.{name}.residual: there is no coarse field to add to with `data.coarse: {{from: none}}`; "
-                    "leave the key out"
-                )
 
     def _scenarios(self) -> Iterator[str]:
         names = self.prediction.scenarios

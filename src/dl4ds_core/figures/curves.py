@@ -13,11 +13,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.figures.style import ACCENT, BASELINE, MUTED, NETWORK, WIDTH, style
-from dl4ds_core.report.scores import Score, scores_of, unit_of
+from dl4ds_core.report.scores import Score, kept_epoch, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, labelled, number, unit_text
 from dl4ds_core.verification import METRICS
 
-_HISTORY = ("epoch", "loss", "validation_loss", "validation_rmse")
+_HISTORY = ("epoch", "loss", "validation_loss", "validation_rmse", "kept")
 
 
 def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
@@ -26,7 +26,8 @@ def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
     Parameters
     ----------
     history : pandas.DataFrame
-        One row per epoch, with columns epoch, loss, validation_loss and validation_rmse.
+        One row per epoch, with columns epoch, loss, validation_loss, validation_rmse, and kept: 1 for the best epoch,
+        whose weights were saved.
     units : str
         Of the validation RMSE.
 
@@ -51,8 +52,8 @@ def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
         left.legend()
         right.plot(history["epoch"], history["validation_rmse"], color=BASELINE, marker=marker)
         right.set_title(labelled("RMSE on validation", difference_unit_text(units)))
-        if history["validation_rmse"].notna().any():
-            best = history.iloc[int(np.nanargmin(history["validation_rmse"]))]
+        best = kept_epoch(history)
+        if best is not None:
             _mark_best(right, int(best["epoch"]), float(best["validation_rmse"]))
         for axes in (left, right):
             axes.set_xlabel("epoch")

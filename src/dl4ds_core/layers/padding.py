@@ -52,39 +52,27 @@ class PadToMultiple(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("dl4ds_core")
-class CropTo(keras.layers.Layer):
-    """Keep the first rows and columns: undoes ``PadToMultiple``.
-
-    Parameters
-    ----------
-    height, width : int
-        Sizes of the output.
+class CropLike(keras.layers.Layer):
+    """Keep the first rows and columns, as many as another field has: undoes ``PadToMultiple``.
 
     Input shape
     -----------
-    (batch, padded height, padded width, channels)
+    [(batch, padded height, padded width, channels), (batch, height, width, any)]
 
     Output shape
     ------------
     (batch, height, width, channels)
     """
 
-    def __init__(self, height: int, width: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.height = height
-        self.width = width
-
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: list[Any]) -> Any:
         """Crop at the bottom and at the right."""
-        return inputs[:, : self.height, : self.width]
+        padded, like = inputs
+        return padded[:, : like.shape[1], : like.shape[2]]
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         """Return (batch, height, width, channels)."""
-        return (input_shape[0], self.height, self.width, input_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "height": self.height, "width": self.width}
+        padded, like = input_shape
+        return (*like[:-1], padded[-1])
 
 
 @keras.saving.register_keras_serializable("dl4ds_core")

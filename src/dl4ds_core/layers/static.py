@@ -12,11 +12,11 @@ from keras import ops
 class ConcatenateStatic(keras.layers.Layer):
     """Append static fields to the channels of every sample of a batch.
 
-    Static fields are the same for all samples, so they come as a batch of one and are repeated here.
+    Where they are the same for all samples, they come as a batch of one and are repeated here; patches have their own.
 
     Input shape
     -----------
-    [(batch, height, width, channels), (1, height, width, fields)]
+    [(batch, height, width, channels), (1 or batch, height, width, fields)]
 
     Output shape
     ------------
@@ -26,7 +26,7 @@ class ConcatenateStatic(keras.layers.Layer):
     def call(self, inputs: list[Any]) -> Any:
         """Repeat the static fields and append them."""
         x, static = inputs
-        static = ops.broadcast_to(static[:1], (ops.shape(x)[0], *static.shape[1:]))
+        static = ops.broadcast_to(static, (ops.shape(x)[0], *static.shape[1:]))
         return ops.concatenate([x, ops.cast(static, x.dtype)], axis=-1)
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from dl4ds_core.config.schema import Model
+from dl4ds_core.config.models import Model
+
+#: Cells along each axis that interpolation is between.
+BETWEEN = 2
 
 
 def smallest_fine_size(model: Model, scale: int, context: int = 0) -> int:
-    """Return the least number of fine cells along each axis that a network can work on.
+    """Return the least number of fine cells along each axis that a network can work on: a multiple of the scale.
 
-    A kernel spans three coarse cells; each level of a unet halves the fine grid, which must leave at least one cell.
-    The cells of the context count as well; at least one coarse cell must be in the domain itself.
+    Interpolation is between two coarse cells, and convolutions pad the grid as far as they reach. So two coarse cells
+    are enough, one of them in the domain itself; those of the context count as well.
+
+    A unet pads what it can't halve, but each of its levels must still have two cells to make one of: on a smaller grid
+    the last level would add nothing. With ``upsampling: pin`` it works on the fine grid, else on the coarse one.
+
+    Parameters
+    ----------
+    model : Model
+        The section ``models.<name>`` of the configuration.
+    scale : int
+        Fine cells per coarse cell, along each axis.
+    context : int
+        Coarse cells around the domain.
     """
-    needed = 3 * scale
-    needed = max(needed, 2**model.blocks) if model.backbone == "unet" else needed
-    return max(needed - 2 * context * scale, scale)
+    needed = BETWEEN
+    if model.backbone == "unet":
+        cells = 2 ** (model.blocks - 1) + 1
+        needed = max(needed, -(-cells // scale) if model.upsampling == "pin" else cells)
+    return max(needed - 2 * context, 1) * scale

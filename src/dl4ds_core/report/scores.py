@@ -83,3 +83,9 @@ def typical_seeds(summary: pd.DataFrame, variable: str, models: Collection[str])
         if len(ordered):
             chosen[model] = int(ordered["seed"].iloc[(len(ordered) - 1) // 2])
     return chosen
+
+
+def kept_epoch(history: pd.DataFrame) -> pd.Series | None:
+    """Return the row of the best epoch of a training, whose weights were saved; None where no epoch was any good."""
+    kept = history[history["kept"] == 1]
+    return None if kept.empty else kept.iloc[0]

@@ -6,12 +6,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dl4ds_core.config import Config, model_settings
 from dl4ds_core.config.inputs import Predictor
-from dl4ds_core.report.scores import Score, metrics_of, scores_of, unit_of
+from dl4ds_core.report.scores import Score, kept_epoch, metrics_of, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, labelled, number, unit_text
 from dl4ds_core.verification import METRICS
 
@@ -92,11 +91,7 @@ def training_rows(histories: Mapping[int, pd.DataFrame], unit: str) -> list[dict
     """Return one row per seed: epochs, best epoch, its validation RMSE, and how long the training took."""
     rows = []
     for seed, history in sorted(histories.items()):
-        best = (
-            history.iloc[int(np.nanargmin(history["validation_rmse"]))]
-            if history["validation_rmse"].notna().any()
-            else None
-        )
+        best = kept_epoch(history)
         rows.append(
             {
                 "seed": seed,

@@ -14,14 +14,18 @@ from dl4ds_core.time.axis import (
     windows,
     within,
 )
+from dl4ds_core.time.cycles import CALENDAR, calendar_channels, calendar_values
 from dl4ds_core.time.daily import DAY, stated_method, to_daily, to_midnight
 from dl4ds_core.time.matching import match, require_no_holes
 from dl4ds_core.time.tidying import take_steps, tidy
 
 __all__ = [
+    "CALENDAR",
     "DAY",
     "GAP_FACTOR",
+    "calendar_channels",
     "calendar_of",
+    "calendar_values",
     "duration",
     "gaps",
     "match",

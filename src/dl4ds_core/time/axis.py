@@ -228,20 +228,25 @@ def gaps(time: xr.DataArray) -> list[tuple[object, object]]:
 
 
 def windows(time: xr.DataArray, length: int) -> np.ndarray:
-    """Return all windows of consecutive steps that cross no gap.
+    """Return the window of each step: the consecutive steps that end at it.
+
+    Where a record begins, and after a gap, the first step of the run stands for those before it: so every step has a
+    window, and none crosses a gap.
 
     Parameters
     ----------
     time : xarray.DataArray
-        Shape (time,), ascending.
+        Shape (time,), ascending. The whole record: where its gaps are depends on the usual step.
     length : int
         Steps of a window.
 
     Returns
     -------
     numpy.ndarray
-        Numbers of steps, shape (window, step).
+        Numbers of steps, ascending within each window, shape (time, step).
     """
-    starts = [np.arange(part.start, part.stop - length + 1) for part in runs(time)]
-    first = np.concatenate([np.zeros(0, dtype=np.int64), *starts])
-    return first[:, None] + np.arange(length)
+    first = np.concatenate(
+        [np.zeros(0, np.int64), *[np.full(part.stop - part.start, part.start) for part in runs(time)]]
+    )
+    steps = np.arange(time.size)[:, None] + np.arange(1 - length, 1)
+    return np.maximum(steps, first[:, None])

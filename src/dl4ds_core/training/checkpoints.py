@@ -36,9 +36,9 @@ class Progress:
     seconds : float
         Time these steps took, in this job and earlier ones.
     best_epoch : int
-        Epoch of the lowest validation RMSE so far; 0 before the first.
+        Epoch of the best validation so far, which is that of the lowest score; 0 before the first.
     best : float
-        That RMSE.
+        That score.
     history : list of dict
         One row per epoch.
     """
@@ -62,6 +62,14 @@ class Progress:
         self.total += total
         self.count += count
         self.seconds += seconds
+
+    def epochs_without_gain(self, column: str, delta: float) -> int:
+        """Return how many epochs are done since a score of the history last fell by more than ``delta``."""
+        lowest, last = float("inf"), 0
+        for row in self.history:
+            if row[column] < lowest - delta:
+                lowest, last = row[column], int(row["epoch"])
+        return self.epoch - last
 
     def end_epoch(self, row: Mapping[str, float]) -> None:
         """Count one more epoch and add its row to the history."""

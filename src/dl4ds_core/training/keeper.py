@@ -13,7 +13,7 @@ from pathlib import Path
 from dl4ds_core.errors import TrainingError
 from dl4ds_core.training import standing
 from dl4ds_core.training.checkpoints import Progress
-from dl4ds_core.training.standing import Standing, duration
+from dl4ds_core.training.standing import SCORES, Standing, duration
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +64,20 @@ class Keeper:
         Between checkpoints.
     epochs, steps : int
         Epochs of the training, and steps of each.
+    best_by : str
+        What of the validation says which epoch is the best: ``rmse``, ``mae`` or ``loss``.
     """
 
     def __init__(
-        self, folder: str | Path, save: Callable[[Progress], None], minutes: float, epochs: int, steps: int
+        self,
+        folder: str | Path,
+        save: Callable[[Progress], None],
+        minutes: float,
+        epochs: int,
+        steps: int,
+        best_by: str = "rmse",
     ) -> None:
-        self.folder, self.epochs, self.steps = folder, epochs, steps
+        self.folder, self.epochs, self.steps, self.best_by = folder, epochs, steps, best_by
         self._save, self._pause = save, 60.0 * minutes
         self._pace, self._validation_pace = Pace(), Pace()
         self._saved = (0, 0)
@@ -162,6 +170,7 @@ class Keeper:
             validation_rmse=_finite(row.get("validation_rmse")),
             best=_finite(progress.best),
             best_epoch=progress.best_epoch,
+            best_by=self.best_by,
             updated=time.time(),
             job=os.environ.get("SLURM_JOB_ID", ""),
             host=socket.gethostname(),
@@ -190,10 +199,11 @@ class Keeper:
         self._shown_at = time.monotonic()
         row = progress.history[-1]
         logger.info(
-            "epoch %d of %d: loss %.4f, validation loss %.4f, validation RMSE %.4f (best %.4f in epoch %d); "
+            "epoch %d of %d: loss %.4f, validation loss %.4f, validation RMSE %.4f (best%s %.4f in epoch %d); "
             "%.2f s per epoch%s",
             *(progress.epoch, self.epochs, row["loss"], row["validation_loss"], row["validation_rmse"]),
-            *(progress.best, progress.best_epoch, row["seconds"], self._left(progress)),
+            *("" if self.best_by == "rmse" else f" {SCORES[self.best_by]}", progress.best, progress.best_epoch),
+            *(row["seconds"], self._left(progress)),
         )
 
     def _left(self, progress: Progress) -> str:

@@ -15,6 +15,8 @@ from dl4ds_core.files import atomic
 logger = logging.getLogger(__name__)
 
 NAME = "standing.json"
+#: What the validation may be judged by, as people say it.
+SCORES = {"rmse": "RMSE", "mae": "MAE", "loss": "loss"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class Standing:
         Epochs asked for, and steps of each.
     seconds_left : float or None
         Estimate; None before anything has been measured in this job.
-    validation_rmse, best : float or None
-        RMSE over the validation period after the last epoch, and the lowest so far; None before the first.
+    validation_rmse : float or None
+        RMSE over the validation period after the last epoch; None before the first.
+    best : float or None
+        Lowest score of the validation period so far; None before the first.
     best_epoch : int
         Epoch of the lowest; 0 before the first.
     updated : float
@@ -43,6 +47,8 @@ class Standing:
         Name of the signal that stopped the training at a checkpoint; None while it runs, and after a failure.
     checkpoint_epoch, checkpoint_step : int
         Position of the last checkpoint; both 0 if there is none.
+    best_by : str
+        Which score that is, a key of ``SCORES``.
     """
 
     epoch: int
@@ -59,6 +65,15 @@ class Standing:
     stopped: str | None = None
     checkpoint_epoch: int = 0
     checkpoint_step: int = 0
+    best_by: str = "rmse"
+
+    @property
+    def best_text(self) -> str:
+        """The best score and its epoch in words, such as '0.429 (11)' or, for another than the RMSE, 'MAE 0.31 (9)'."""
+        if self.best is None:
+            return "-"
+        name = "" if self.best_by == "rmse" else f"{SCORES[self.best_by]} "
+        return f"{name}{self.best:.4g} ({self.best_epoch})"
 
 
 def write(folder: str | Path, standing: Standing) -> None:
@@ -114,7 +129,8 @@ def _valid(values: Any) -> bool:
     names = {field.name for field in fields(Standing)}
     if not isinstance(values, dict) or set(values) != names:
         return False
-    return all(_KINDS[str(field.type)](values[field.name]) for field in fields(Standing))
+    kinds = all(_KINDS[str(field.type)](values[field.name]) for field in fields(Standing))
+    return kinds and values["best_by"] in SCORES
 
 
 def _is_count(value: Any) -> bool:

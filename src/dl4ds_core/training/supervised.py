@@ -9,79 +9,39 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from dl4ds_core.config import ModelSettings
 from dl4ds_core.errors import TrainingError
 from dl4ds_core.grids import Grid
-from dl4ds_core.losses import error_where_valid, mean_weight, weighted_loss
+from dl4ds_core.layers import part_of_batch, share_dropout
+from dl4ds_core.losses import mean_weight, weighted_loss
 from dl4ds_core.models.networks import build_network
+from dl4ds_core.patches import Cutting
 from dl4ds_core.pipeline import Batch, Samples, batches, epoch_order
 from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import checkpoints, stopping
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks
 from dl4ds_core.training.keeper import Keeper
+from dl4ds_core.training.optimizers import build_optimizer, clipped
+from dl4ds_core.training.physics import constraints_of, set_physics
+from dl4ds_core.training.ranges import NO_TRUTH, data_range
+from dl4ds_core.training.schedules import learning_rate
+from dl4ds_core.training.scoring import physical_error, score_sums, scores
+from dl4ds_core.training.standing import SCORES
+from dl4ds_core.training.starting import freeze, take_weights
 from dl4ds_core.training.stopping import Stopped, reason
 
 logger = logging.getLogger(__name__)
 
 #: Batches of the validation between two looks at the signals.
 VALIDATION_STEPS = 16
-
-_NO_TRUTH = "split.{}: the truth is missing in all cells of all time steps; choose another period or domain"
-
-
-def learning_rate(base: float, schedule: str, step: int, steps: int) -> float:
-    """Return the learning rate of a step: constant, or half a cosine from ``base`` to zero.
-
-    References
-    ----------
-    Loshchilov, I. and Hutter, F. (2017). SGDR: stochastic gradient descent with warm restarts.
-    doi:10.48550/arXiv.1608.03983
-    """
-    if schedule == "constant":
-        return base
-    return base * 0.5 * (1.0 + math.cos(math.pi * step / steps))
-
-
-def physical_error(scalers: Sequence[Scaler]) -> Callable[[Any, Any, Any], Any]:
-    """Return a function that gives errors in physical units.
-
-    Parameters
-    ----------
-    scalers : sequence of Scaler
-        One per predictand.
-
-    Returns
-    -------
-    callable
-        Of truth and prediction in normalised units, and weights as for a loss: prediction minus truth, (batch, Y, X,
-        predictand), zero where the truth is missing.
-    """
-    factors = np.stack(np.broadcast_arrays(*[scaler.factor for scaler in scalers]), axis=-1).astype(np.float32)
-    curved = [number for number, scaler in enumerate(scalers) if scaler.transform != "none"]
-
-    def error(truth: Any, prediction: Any, weights: Any) -> Any:
-        # Without the offsets, which cancel: they would cost digits.
-        errors = (prediction - truth) * factors
-        if curved:
-            columns = tf.unstack(errors, axis=-1)
-            for number in curved:
-                of_prediction, of_truth = (
-                    scalers[number].inverse(field[..., number], keras.ops) for field in (prediction, truth)
-                )
-                columns[number] = of_prediction - of_truth
-            errors = tf.stack(columns, axis=-1)
-        return error_where_valid(tf.zeros_like(errors), errors, weights)
-
-    return error
 
 
 class Trainer:
@@ -105,6 +65,10 @@ class Trainer:
         Coarse cells around the domain.
     ranks : Ranks
         The workers.
+    initial : str or Path, optional
+        A ``model.keras`` whose weights are the first ones, as far as they fit.
+    valid : str or Path, optional
+        File of the cells with truth in the training period; needed where the network has constraints.
     """
 
     def __init__(
@@ -118,6 +82,8 @@ class Trainer:
         scale: int,
         context: int,
         ranks: Ranks,
+        initial: str | Path | None = None,
+        valid: str | Path | None = None,
     ) -> None:
         self.settings, self.seed, self.ranks = settings, seed, ranks
         self.samples, self.validation = samples, validation
@@ -131,38 +97,65 @@ class Trainer:
             base=samples.base,
             static=0 if static is None else static.shape[-1],
             context=context,
+            constraints=constraints_of(settings, samples.predictands, scalers),
         )
-        self.optimizer = keras.optimizers.Adam(training.learning_rate)
-        self.optimizer.build(self.network.trainable_variables)
+        area = Grid.of(samples.fine).area.values[..., None]
+        area = (area / area.mean()).astype(np.float32)
+        share_dropout(self.network, ranks.rank, ranks.size)
+        taken = take_weights(self.network, initial) if initial else set()
+        if valid is not None:
+            # After the weights of another network, whose constraints know other fields.
+            set_physics(self.network, settings.network.constraints, samples, scalers, area, valid)
+        freeze(self.network, training.freeze, taken)
+        self.optimizer = build_optimizer(training, self.network)
         self.state = [*self.network.variables, *self.optimizer.variables]
+        weights = {id(weight) for weight in self.network.weights}
+        self._seeds = [variable for variable in self.network.variables if id(variable) not in weights]
         self.progress = Progress()
         self._best = [variable.numpy() for variable in self.network.variables]
         self._keeper: Keeper | None = None
         self._static = None if static is None else tf.constant(static)
-        area = Grid.of(samples.fine).area.values[..., None]
-        self._area = tf.constant((area / area.mean()).astype(np.float32))
+        self._area = tf.constant(area)
+        self._cutting = None
+        if training.patch_size is not None or training.augment:
+            self._cutting = Cutting(seed, scale, context, area, static, training.patch_size, training.augment)
         self._physical_error = physical_error([scalers[f"fine.{name}"] for name in samples.predictands])
-        self._loss = weighted_loss({str(name): weight for name, weight in training.loss.items()})
+        self._loss = weighted_loss(
+            {str(name): weight for name, weight in training.loss.items()},
+            data_range=data_range(training, samples, ranks),
+            quantile=training.quantile,
+        )
         self._step = tf.function(self._training_step, reduce_retracing=True)
         self._score = tf.function(self._validation_step, reduce_retracing=True)
 
     def predict(self, coarse: np.ndarray) -> np.ndarray:
         """Return the network's output for some samples, (sample, Y, X, predictand), normalised units."""
-        return np.asarray(self._predict(tf.constant(coarse), training=False))
+        return np.asarray(self._predict(tf.constant(coarse), None, training=False))
 
-    def _predict(self, coarse: Any, *, training: bool) -> Any:
-        inputs = [coarse] if self._static is None else [coarse, self._static]
-        return self.network(inputs, training=training)
+    def _predict(self, coarse: Any, static: Any, *, training: bool) -> Any:
+        """Return the network's output in float32; ``static`` are static fields of each sample, None: the domain's."""
+        fields = self._static if static is None else static
+        return tf.cast(self.network([coarse] if fields is None else [coarse, fields], training=training), tf.float32)
 
-    def _training_step(self, coarse: Any, fine: Any, mask: Any, weights: Any, flags: Any) -> Any:
+    def _cells(self, mask: Any, area: Any) -> Any:
+        """Return the weights of cells: relative areas (None: the domain's), zero where the truth is missing."""
+        cells = self._area if area is None else area
+        return cells if mask is None else cells * mask
+
+    def _sum(self, numbers: Any) -> Any:
+        return self.ranks.sum([numbers])[0]
+
+    def _training_step(
+        self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any, flags: Any
+    ) -> Any:
         """Return the sums over all ranks of loss and weight, then of the flags.
 
-        A sample without missing cells weighs one, others the valid part of their area.
+        A sample of the whole domain without missing cells weighs one, others their valid area in relation to that.
         """
-        cells = self._area if mask is None else self._area * mask
-        count = tf.reduce_sum(weights if mask is None else mean_weight(cells) * weights)
-        with tf.GradientTape() as tape:
-            losses = self._loss(fine, self._predict(coarse, training=True), cells)
+        cells = self._cells(mask, area)
+        count = tf.reduce_sum(weights if mask is None and area is None else mean_weight(cells) * weights)
+        with tf.GradientTape() as tape, part_of_batch(weights, self._sum):
+            losses = self._loss(fine, self._predict(coarse, static, training=True), cells)
             total = tf.reduce_sum(losses * weights)
         gradients = tape.gradient(total, self.network.trainable_variables)
         # The flags travel with what is exchanged anyway: after the same step, all ranks know who wants to stop.
@@ -170,27 +163,22 @@ class Trainer:
         *gradients, numbers = self.ranks.sum([*gradients, numbers])
         # In a batch without a valid cell all gradients are zero; dividing by zero would make them NaN.
         divisor = tf.where(numbers[1] > 0, numbers[1], 1.0)
-        self.optimizer.apply([gradient / divisor for gradient in gradients], self.network.trainable_variables)
+        gradients = clipped([gradient / divisor for gradient in gradients], self.settings.training.clip_norm)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
         return numbers
 
-    def _validation_step(self, coarse: Any, fine: Any, mask: Any, weights: Any) -> tuple[Any, Any, Any]:
-        """Return sums over this rank's samples: of the loss, of squared errors and of weights, by predictand."""
-        cells = self._area if mask is None else self._area * mask
-        prediction = self._predict(coarse, training=False)
-        losses = self._loss(fine, prediction, cells)
+    def _validation_step(
+        self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any
+    ) -> tuple[Any, ...]:
+        """Return `score_sums` over this rank's samples."""
+        cells, prediction = self._cells(mask, area), self._predict(coarse, static, training=False)
         errors = self._physical_error(fine, prediction, cells)
-        squares = tf.reduce_mean(tf.square(errors) * cells, axis=(1, 2))
-        valid = tf.ones_like(squares) if mask is None else tf.reduce_mean(cells, axis=(1, 2))
-        return (
-            tf.reduce_sum(losses * weights),
-            tf.reduce_sum(squares * weights[:, None], axis=0),
-            tf.reduce_sum(valid * weights[:, None], axis=0),
-        )
+        return score_sums(self._loss(fine, prediction, cells), errors, cells, weights)
 
     def fit(self, folder: str | Path, identity: str, checkpoint_minutes: float) -> tuple[Progress, str]:
         """Train, or go on with a training that was interrupted, to bitwise the same weights.
 
-        The network ends with the weights of its best epoch, by validation RMSE.
+        The network ends with the weights of its best epoch, by ``training.best_by`` of the validation period.
 
         Parameters
         ----------
@@ -221,6 +209,7 @@ class Trainer:
                 checkpoint_minutes,
                 self.settings.training.epochs,
                 self.steps,
+                self.settings.training.best_by,
             )
             self._keeper.begin(self.progress)
         while not self._finished():
@@ -228,6 +217,11 @@ class Trainer:
             self._end_epoch()
         if self._keeper:
             self._keeper.finish(self.progress)
+        if not self.progress.best_epoch:
+            raise TrainingError(
+                f"no epoch has a finite validation {SCORES[self.settings.training.best_by]}; lower "
+                "training.learning_rate, or look for outliers in the validation period"
+            )
         for variable, values in zip(self.network.variables, self._best, strict=True):
             variable.assign(values)
         self.ranks.broadcast(self.network.variables)
@@ -252,21 +246,17 @@ class Trainer:
 
     def _finished(self) -> bool:
         training, progress = self.settings.training, self.progress
-        impatient = training.patience is not None and progress.epoch - progress.best_epoch >= training.patience
-        return progress.epoch >= training.epochs or impatient
+        idle = progress.epochs_without_gain(f"validation_{training.best_by}", training.min_delta)
+        return progress.epoch >= training.epochs or (training.patience is not None and idle >= training.patience)
 
     def _epoch(self) -> None:
         """Do the steps of the epoch under way that are not done yet."""
         training, progress = self.settings.training, self.progress
         order = epoch_order(len(self.samples), self.seed, progress.epoch)[progress.step * training.batch_size :]
+        parts = (training.batch_size, self.ranks.rank, self.ranks.size)
         began = time.monotonic()
-        for batch in batches(self.samples, order, training.batch_size, self.ranks.rank, self.ranks.size):
-            rate = learning_rate(
-                training.learning_rate,
-                training.schedule,
-                progress.epoch * self.steps + progress.step,
-                training.epochs * self.steps,
-            )
+        for batch in batches(self.samples, order, *parts, cutting=self._cutting, epoch=progress.epoch):
+            rate = learning_rate(training, progress.epoch * self.steps + progress.step, self.steps)
             self.optimizer.learning_rate.assign(rate)
             total, count, *flags = self._step(*_arrays(batch), _flags()).numpy().tolist()
             ended = time.monotonic()
@@ -312,34 +302,34 @@ class Trainer:
             If the truth is missing everywhere, in training or in validation.
         """
         if not self.progress.count:
-            raise TrainingError(_NO_TRUTH.format("train"))
+            raise TrainingError(NO_TRUTH.format("train"))
         began = time.monotonic()
-        validation_loss, validation_rmse, flags = self._validate()
+        validation, flags = self._validate()
         progress, seconds = self.progress, time.monotonic() - began
         progress.end_epoch(
             {
                 "loss": progress.total / progress.count,
-                "validation_loss": validation_loss,
-                "validation_rmse": validation_rmse,
+                **validation,
                 "learning_rate": float(self.optimizer.learning_rate.numpy()),
                 "seconds": progress.seconds + seconds,
             }
         )
-        if validation_rmse < progress.best:
-            progress.best, progress.best_epoch = validation_rmse, progress.epoch
+        score = validation[f"validation_{self.settings.training.best_by}"]
+        if score < progress.best:
+            progress.best, progress.best_epoch = score, progress.epoch
             self._best = [variable.numpy() for variable in self.network.variables]
         if not self._finished():
             self._heed(flags)
         if self._keeper:
             self._keeper.after_epoch(progress, seconds)
 
-    def _validate(self) -> tuple[float, float, list[float]]:
-        """Return loss and RMSE over the validation period, and the sums of the flags.
-
-        The RMSE is in physical units, over all valid area of all steps (mean over predictands).
-        """
+    def _validate(self) -> tuple[dict[str, float], list[float]]:
+        """Return the scores of the validation period, and the sums of the flags."""
         size = self.settings.training.batch_size
         order = np.arange(len(self.validation))
+        # What dropout draws here must not change what it draws in training: a training that stops within the
+        # validation begins it anew.
+        drawn = [seed.numpy() for seed in self._seeds]
         sums: list[Any] = []
         for number, batch in enumerate(
             batches(self.validation, order, size, self.ranks.rank, self.ranks.size), start=1
@@ -347,15 +337,19 @@ class Trainer:
             parts = self._score(*_arrays(batch))
             sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
             if number % VALIDATION_STEPS == 0:
+                self._restore_seeds(drawn)
                 self._heed(self.ranks.sum([_flags()])[0].numpy().tolist())
-        loss, squares, valid, flags = (part.numpy() for part in self.ranks.sum([*sums, _flags()]))
-        if not valid.all():
-            raise TrainingError(_NO_TRUTH.format("validation"))
-        return float(loss / valid.mean()), float(np.sqrt(squares / valid).mean()), flags.tolist()
+        self._restore_seeds(drawn)
+        *totals, flags = (part.numpy() for part in self.ranks.sum([*sums, _flags()]))
+        return scores(*totals), flags.tolist()
+
+    def _restore_seeds(self, drawn: Sequence[np.ndarray]) -> None:
+        for seed, state in zip(self._seeds, drawn, strict=True):
+            seed.assign(state)
 
 
 def _arrays(batch: Batch) -> tuple[Any, ...]:
-    return batch.coarse, batch.fine, batch.mask, batch.weights
+    return batch.coarse, batch.fine, batch.mask, batch.static, batch.area, batch.weights
 
 
 def _flags() -> Any:

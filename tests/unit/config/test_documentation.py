@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dl4ds_core.config import Config, documentation, load, parse
-from dl4ds_core.config.places import sections_in
+from dl4ds_core.config.annotations import sections_in
 from dl4ds_core.errors import ConfigError, DownscalingError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -139,11 +139,19 @@ def test_table_shows_types_defaults_and_limits() -> None:
     keys = {key.path: key for key in documentation.all_keys()}
     assert len(keys) == len(documentation.all_keys())
     assert (keys["data.scale"].kind, keys["data.scale"].default) == ("whole number ≥ 2, ≤ 16", "required")
-    assert keys["training.loss"].kind == "map: `mae`, `mse` or `huber` to number > 0"
+    assert (
+        keys["training.loss"].kind
+        == "map: `mae`, `mse`, `huber`, `quantile`, `dssim`, `ms-dssim` or `spectral` to number > 0"
+    )
     assert keys["training.loss"].default == "`{mae: 1.0}`"
     assert keys["training.patience"].kind == "whole number > 0"
     assert keys["training.patience"].default == "empty"
     assert keys["models.<name>.residual"].kind == "`true` or `false`"
+    assert keys["models.<name>.localized"].kind == "`none`, `affine`, `convolution` or `regression`"
+    assert keys["models.<name>.calendar"].kind == "list: `season`, `day-of-year` or `hour`"
+    assert keys["models.<name>.dropout.rate"].kind == "number ≥ 0, < 1"
+    assert keys["training.piecewise"].kind == "map: name to number > 0"
+    assert (keys["training.patch_size"].unit, keys["models.<name>.time_window"].unit) == ("fine cells", "time steps")
     assert keys["data.coarse.from"].default == "`predictands`"
     assert keys["data.predictands.<name>.select"].kind == "map: name to text or whole number or number"
     assert keys["data.context"].unit == "coarse cells"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dl4ds_core.config import BASELINES, SPLITS, model_settings, parse
-from dl4ds_core.config.schema import Config, partial
+from dl4ds_core.config import BASELINES, SPLITS, ModelSettings, model_settings, parse
+from dl4ds_core.config.fields import partial
+from dl4ds_core.config.schema import Config
 from dl4ds_core.errors import ConfigError
 
 Content = dict[str, Any]
@@ -45,7 +46,7 @@ def test_defaults(content: Content) -> None:
     assert config.training.loss == {"mae": 1.0}
     assert (config.training.schedule, config.training.patience) == ("cosine", None)
     model = config.models["net"]
-    assert (model.residual, model.localized, model.interpolation) == (None, True, "bicubic")
+    assert (model.residual, model.localized, model.interpolation) == (None, "affine", "bicubic")
     assert (model.training, model.normalization) == (None, None)
     assert config.verification.baselines is None
     assert tuple(config.baselines) == BASELINES
@@ -101,14 +102,32 @@ def test_one_path_needs_no_list(content: Content) -> None:
         ("normalization.tas.method", "z-score", "normalization.tas.method: input should be 'standard', 'minmax', 'rob"),
         ("training.loss", {}, "training.loss: dictionary should have at least 1 item"),
         ("training.loss", {"mae": -1}, "training.loss.mae: input should be greater than 0, found -1"),
-        ("training.loss", {"rmse": 1}, "training.loss.rmse: input should be 'mae', 'mse' or 'huber', found 'rmse'"),
+        ("training.loss", {"rmse": 1}, "training.loss.rmse: input should be 'mae', 'mse', 'huber', 'quantile', "),
         ("training.epochs", 0, "training.epochs: input should be greater than 0, found 0"),
         ("training.epochs", 1.5, "training.epochs: input should be a valid integer"),
         ("training.patience", 0, "training.patience: input should be greater than 0, found 0"),
         ("models", {}, "models: dictionary should have at least 1 item"),
         ("models.bicubic", {"backbone": "resnet", "upsampling": "pin"}, "models.bicubic: this is the name of a base"),
-        ("models.net.backbone", "unet", "models.net: a unet is available with `upsampling: pin`"),
-        ("models.net.upsampling", "dc", "models.net.upsampling: input should be 'pin' or 'spc', found 'dc'"),
+        ("models.net.backbone", "vgg", "models.net.backbone: input should be 'convnet', 'resnet', 'densenet', 'unet'"),
+        ("models.net.upsampling", "up", "models.net.upsampling: input should be 'pin', 'spc', 'rc' or 'dc', found"),
+        ("models.net.localized", True, "models.net.localized: input should be 'none', 'affine', 'convolution' or"),
+        ("models.net.neighbourhood", 4, "models.net: neighbourhood: expected an odd number of cells, found 4"),
+        ("models.net.neighbourhood", 7, "models.net: `neighbourhood` is for `localized: regression`; choose that, or"),
+        ("models.net.time_window", 1, "models.net.time_window: input should be greater than or equal to 2, found 1"),
+        ("models.net.calendar", ["hour", "hour"], "models.net: calendar: expected different names, found ['hour', "),
+        ("models.net.decoder", "dc", "models.net: `decoder` is for a unet; a resnet has none, leave the key out"),
+        ("models.net.output_activation", "relu", "models.net.output_activation: it bounds what is predicted, but a re"),
+        ("models.net.dropout", {"rate": 1}, "models.net.dropout.rate: input should be less than 1, found 1"),
+        ("models.net.constraints", {"tas": "softplus"}, "models.net.constraints.tas: input should be 'non-negative', "),
+        ("training.augment", ["flip-x"] * 2, "training.augment: expected different names, found ['flip-x', 'flip-x']"),
+        ("training.schedule", "piecewise", "training: `schedule: piecewise` and the key `piecewise` belong together"),
+        ("training.piecewise", {0: 0.1}, "training.piecewise.0: input should be greater than 0, found 0"),
+        ("training.piecewise", {5: 0.1}, "training: `schedule: piecewise` and the key `piecewise` belong together"),
+        ("training.weight_decay", 0.1, "training: `weight_decay` is for `optimizer: adamw`; choose that, or leave it"),
+        ("training.min_delta", 0.1, "training: `min_delta` does nothing without `patience`; give both or neither"),
+        ("training.freeze", ["block*"], "training: `freeze` needs `start_from`: layers with random weights are not"),
+        ("training.warmup_epochs", 51, "training: warmup_epochs: expected no more than `epochs` (50), found 51: the"),
+        ("training.quantile", 1, "training.quantile: input should be less than 1, found 1"),
         ("models.net.blocks", 0, "models.net.blocks: input should be greater than 0, found 0"),
         ("models.net.prediction", {}, "models.net.prediction: unknown key"),
         ("verification.baselines", [], "verification.baselines: list should have at least 1 item"),
@@ -130,7 +149,7 @@ def test_wrong_value_is_named_by_its_key(content: Content, path: str, value: Any
         ("models.x.training.loss", {}, "models.x.training.loss: dictionary should have at least 1 item"),
         ("models.x.training.loss", {"mae": 0}, "models.x.training.loss.mae: input should be greater than 0, found 0"),
         ("models.x.training.learning_rate", -1, "models.x.training.learning_rate: input should be greater than 0"),
-        ("models.x.training.schedule", "linear", "models.x.training.schedule: input should be 'constant' or 'cosine'"),
+        ("models.x.training.schedule", "linear", "models.x.training.schedule: input should be 'constant', "),
         ("models.x.training.epoch", 5, "models.x.training.epoch: unknown key; did you mean 'epochs'?"),
         ("models.x.normalization.tas.per", "pixel", "models.x.normalization.tas.per: input should be 'domain'"),
         ("models.x.normalization.pr", {}, "models.x.normalization.pr: no predictand, predictor or static field"),
@@ -140,6 +159,32 @@ def test_constraints_hold_in_overrides(content: Content, path: str, value: Any, 
     content["models"]["x"] = {"backbone": "unet", "upsampling": "pin"}
     message = problem(changed(content, path, value))
     assert message.startswith(f"my.yaml: {expected}"), message
+
+
+@pytest.mark.parametrize("backbone", ["unet", "convnext"])
+def test_a_window_is_for_networks_that_can_take_one(content: Content, backbone: str) -> None:
+    content["models"]["net"] = {"backbone": backbone, "upsampling": "spc", "time_window": 3}
+    assert problem(content) == (
+        f"my.yaml: models.net: a {backbone} sees one time step; leave out `time_window`, or use `backbone: convnet`, "
+        "`resnet`, `densenet`"
+    )
+
+
+def test_a_unet_does_not_widen(content: Content) -> None:
+    content["models"]["net"] = {"backbone": "unet", "upsampling": "spc", "widen": True, "decoder": "dc"}
+    assert problem(content).startswith("my.yaml: models.net: `widen` is not for a unet, whose channels double")
+
+
+def test_all_that_a_network_cannot_be_is_listed_at_once(content: Content) -> None:
+    content["models"]["net"] |= {"backbone": "convnext", "decoder": "spc", "time_window": 2}
+    assert problem(content).startswith("2 problems:")
+
+
+@pytest.mark.parametrize("backbone", ["resnet", "unet"])
+def test_what_is_resolved_can_be_read_again(content: Content, backbone: str) -> None:
+    content["models"]["net"] |= {"backbone": backbone, "training": {"schedule": "piecewise", "piecewise": {5: 0.1}}}
+    settings = model_settings(parse(content), "net")
+    assert ModelSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 def test_partial_sections_have_all_keys_and_need_none() -> None:

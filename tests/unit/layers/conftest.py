@@ -40,9 +40,15 @@ def _gradients(layer: Any, inputs: Any) -> list[Any]:
 
 
 def _check(
-    kind: type, arguments: dict[str, Any], shapes: list[Shape], expected: Shape, folder: Path, weights: int = 0
+    kind: type,
+    arguments: dict[str, Any],
+    shapes: list[Shape],
+    expected: Shape,
+    folder: Path,
+    weights: int = 0,
+    any_grid: bool = True,
 ) -> None:
-    """Configuration round trip, building, shapes, precision, gradients, saving."""
+    """Configuration round trip, building, shapes, precision, gradients, saving, and grids of unknown size."""
     layer = kind(**arguments, name="under_test")
 
     # The configuration alone makes the same layer, and holds every argument.
@@ -63,6 +69,7 @@ def _check(
     assert tuple(said) == expected
     assert layer.built
     assert len(layer.weights) == weights
+    assert len({weight.path for weight in layer.weights}) == weights
 
     # Precision, float32 and mixed.
     assert keras.backend.standardize_dtype(eager.dtype) == "float32"
@@ -85,12 +92,30 @@ def _check(
     np.testing.assert_array_equal(first, second)
     assert type(loaded.get_layer("under_test")) is kind
 
+    _check_unknown_sizes(loaded.get_layer("under_test"), inputs, shapes, any_grid)
+
+
+def _check_unknown_sizes(layer: Any, inputs: Any, shapes: list[Shape], any_grid: bool) -> None:
+    """On a grid whose size is not known beforehand it gives the same, or, with weights per cell, is refused."""
+    open_shapes = [keras.Input((*shape[1:-3], None, None, shape[-1])) for shape in shapes]
+    symbols = open_shapes[0] if len(shapes) == 1 else open_shapes
+    if not any_grid:
+        with pytest.raises(ValueError, match="expected a fixed height and width"):
+            type(layer).from_config(layer.get_config())(symbols)
+        return
+    model = keras.Model(open_shapes, layer(symbols))
+    assert model.output_shape[-3:-1] == (None, None)
+    np.testing.assert_array_equal(np.asarray(model(inputs)), np.asarray(layer(inputs)))
+
 
 @pytest.fixture
 def check_layer(tmp_path: Path, keras_reset: None) -> Callable[..., None]:
-    """A function of a layer's class, arguments, input shapes, output shape and number of weights."""
+    """A function of a layer's class, arguments, input shapes, output shape, number of weights, and whether any grid."""
 
-    def check(kind: type, arguments: dict[str, Any], shapes: Any, expected: Shape, weights: int = 0) -> None:
-        _check(kind, arguments, shapes if isinstance(shapes, list) else [shapes], expected, tmp_path, weights)
+    def check(
+        kind: type, arguments: dict[str, Any], shapes: Any, expected: Shape, weights: int = 0, any_grid: bool = True
+    ) -> None:
+        shapes = shapes if isinstance(shapes, list) else [shapes]
+        _check(kind, arguments, shapes, expected, tmp_path, weights, any_grid)
 
     return check

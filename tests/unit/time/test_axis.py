@@ -240,15 +240,27 @@ def test_one_missing_day_is_a_gap_and_a_record_of_one_step_has_none() -> None:
     assert runs(days("2000-01-01", 5)[:0]) == []
 
 
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
 @pytest.mark.parametrize("length", [1, 2, 5, 60, 61])
-def test_windows_cross_no_gap(length: int) -> None:
-    record = winters("360_day")
+def test_each_step_has_a_window_that_ends_at_it_and_crosses_no_gap(length: int, calendar: str) -> None:
+    record = winters(calendar)
     found = windows(record, length)
-    assert found.shape == (3 * max(0, 61 - length), length)
+    assert found.shape == (180, length)
+    np.testing.assert_array_equal(found[:, -1], np.arange(180))
     times = seconds(record)[found]
-    assert np.all(np.diff(times, axis=1) == 86_400)
-    if length == 1:
-        np.testing.assert_array_equal(found[:, 0], np.arange(180))
+    steps = np.diff(times, axis=1)
+    repeated = steps == 0
+    assert np.all(repeated | (steps == 86_400))
+    # Only the first step of a winter is repeated, and only as often as it must be.
+    assert set(found[:, :-1][repeated].tolist()) <= {0, 60, 120}
+    np.testing.assert_array_equal(repeated.sum(axis=1), np.maximum(0, length - 1 - np.arange(180) % 60))
+
+
+def test_windows_at_the_beginning_and_after_a_gap() -> None:
+    record = days("2000-01-01", 6)[[0, 1, 2, 4, 5]]
+    assert windows(record, 3).tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [3, 3, 3], [3, 3, 4]]
+    assert windows(record[:1], 3).tolist() == [[0, 0, 0]]
+    assert windows(record[:0], 3).shape == (0, 3)
 
 
 def test_the_gaps_of_a_real_winter_record(data_dir) -> None:

@@ -56,6 +56,17 @@ def saved(tmp_path):
     return tmp_path / "checkpoints", values_of(state), best
 
 
+def test_epochs_without_gain():
+    """A gain counts from the last one that counted, so that many small ones add up to one."""
+    progress = Progress()
+    found = []
+    for score in (2.0, 1.9, 1.7, float("nan"), 1.65):
+        progress.end_epoch({"validation_mae": score})
+        found.append([progress.epochs_without_gain("validation_mae", delta) for delta in (0.0, 0.25)])
+    assert found == [[0, 0], [0, 1], [0, 0], [1, 1], [0, 2]]
+    assert Progress().epochs_without_gain("validation_mae", 0.0) == 0
+
+
 def test_round_trip_bit_by_bit(saved):
     folder, expected, best = saved
     keras.utils.set_random_seed(99)

@@ -145,6 +145,17 @@ def test_lines_after_epochs(keeper, clock, caplog):
     assert last.endswith("8.00 s per epoch")
 
 
+def test_another_score_is_named(keeper, clock, caplog):
+    keeper.best_by = "mae"
+    progress = Progress()
+    keeper.begin(progress)
+    run(keeper, progress, clock, 4, 2.0)
+    with caplog.at_level(logging.INFO, "dl4ds_core"):
+        end_epoch(keeper, progress, clock, 5.1)
+    assert "validation RMSE 1.5000 (best MAE 1.5000 in epoch 1)" in caplog.text
+    assert standing.read(keeper.folder).best_by == "mae"
+
+
 def test_lines_come_further_apart_in_long_jobs(keeper, clock, caplog):
     keeper.begin(Progress())
     clock.now += 100_000

@@ -58,6 +58,8 @@ def changed(**values: object) -> str:
         pytest.param(changed(epochs=True), id="truth value"),
         pytest.param(changed(updated=float("nan")), id="not a number"),
         pytest.param(changed(host=None), id="no host"),
+        pytest.param(changed(best_by="r2"), id="no score"),
+        pytest.param(changed(best_by=["rmse"]), id="list of scores"),
     ],
 )
 def test_a_broken_file_is_none(tmp_path, content):
@@ -68,6 +70,15 @@ def test_a_broken_file_is_none(tmp_path, content):
 def test_bytes_that_are_no_text_are_none(tmp_path):
     (tmp_path / NAME).write_bytes(b"\xff\xfe\x00")
     assert standing.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [({}, "0.25 (2)"), ({"best_by": "mae"}, "MAE 0.25 (2)"), ({"best_by": "loss", "best": None}, "-")],
+    ids=str,
+)
+def test_the_best_in_words(values, text):
+    assert dataclasses.replace(HERE, **values).best_text == text
 
 
 def test_it_is_removed(tmp_path):

@@ -20,7 +20,7 @@ from dl4ds_core.pipeline import batches, epoch_order
 from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import checkpoints, standing, stopping, supervised
 from dl4ds_core.training.stopping import Stopped
-from dl4ds_core.training.supervised import Trainer, physical_error
+from dl4ds_core.training.supervised import Trainer
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 EPOCHS, STEPS = 3, 4
@@ -80,16 +80,18 @@ class Fields:
         return coarse, np.where(mask > 0, fine, np.float32(self.garbage)), mask
 
 
-def trainer_of(samples, validation, ranks, loss="mae"):
+def trainer_of(samples, validation, ranks, network=None, static=None, initial=None, **training):
+    """A trainer of a small network; keys of `network` and `training` besides those that all have."""
     settings = {
-        "network": NETWORK,
-        "training": {"epochs": EPOCHS, "batch_size": 3, "loss": {loss: 1.0}},
+        "network": NETWORK | (network or {}),
+        "training": {"epochs": EPOCHS, "batch_size": 3} | training,
         "normalization": {"tas": {}},
         "scalers": "default",
     }
     keras.utils.set_random_seed(1)
     scalers = {"fine.tas": Scaler(np.float32(280), np.float32(5))}
-    return Trainer(ModelSettings.model_validate(settings), 1, samples, validation, None, scalers, 2, 0, ranks)
+    chosen = ModelSettings.model_validate(settings)
+    return Trainer(chosen, 1, samples, validation, static, scalers, 2, 0, ranks, initial)
 
 
 def random_mask(steps, seed=3, part=0.7):
@@ -100,12 +102,12 @@ def random_mask(steps, seed=3, part=0.7):
 def train(monkeypatch, tmp_path, field_of):
     """Train, or go on with it, in a folder; with signals before the exchanges named."""
 
-    def run(name, signals=(), minutes=1e9, masks=(None, None), garbage=0.0):
+    def run(name, signals=(), minutes=1e9, masks=(None, None), garbage=0.0, **choices):
         ranks = OneRank(monkeypatch, signals)
         monkeypatch.setattr(stopping, "flags", ranks.flags)
         samples = Fields(field_of(11, seed=1), masks[0], garbage)
         validation = Fields(field_of(5, seed=2), masks[1], garbage)
-        trainer = trainer_of(samples, validation, ranks)
+        trainer = trainer_of(samples, validation, ranks, **choices)
         assert trainer.steps == STEPS
         return trainer, ranks, lambda: trainer.fit(tmp_path / name, "me", minutes)
 
@@ -156,6 +158,33 @@ def test_stopped_after_any_step_it_ends_the_same(train, tmp_path):
     assert len(stops) == exchanges - 1
 
 
+#: All that has a state, or depends on the number of the step.
+CHOICES = {
+    "network": {"norm": "batch", "localized": "none", "dropout": {"rate": 0.1}},
+    "static": np.linspace(-1, 1, 96, dtype=np.float32).reshape(1, 8, 12, 1),
+    "loss": {"mae": 0.5, "dssim": 0.5},
+    "optimizer": "adamw",
+    "weight_decay": 0.1,
+    "schedule": "piecewise",
+    "piecewise": {2: 0.1},
+    "warmup_epochs": 1.5,
+    "clip_norm": 0.1,
+    "best_by": "mae",
+    "patch_size": 8,
+    "augment": ["flip-x", "rotate"],
+}
+
+
+def test_stopped_with_all_choices_it_ends_the_same(train):
+    trainer, _, fit = train("whole", **CHOICES)
+    expected = outcome(trainer, fit()[0])
+    _, _, fit = train("parts", signals=(STEPS + 3,), **CHOICES)
+    with pytest.raises(Stopped, match="after step 2 of 4 of epoch 2"):
+        fit()
+    trainer, _, fit = train("parts", **CHOICES)
+    require_same(outcome(trainer, fit()[0]), expected)
+
+
 def test_seconds_of_an_interrupted_epoch_add_up(train):
     trainer, _, fit = train("parts", signals=(3,))
     with pytest.raises(Stopped):
@@ -189,7 +218,7 @@ def test_the_sums_are_those_of_the_samples(train):
         fit()
     assert trainer.progress.count == 6
     fields = [tf.zeros(shape) for shape in ((3, 4, 6, 1), (3, 8, 12, 1))]
-    numbers = trainer._step(*fields, None, tf.ones(3), tf.ones(2))
+    numbers = trainer._step(*fields, None, None, None, tf.ones(3), tf.ones(2))
     assert numbers.numpy()[1:].tolist() == [3, 1, 1]
 
 
@@ -262,7 +291,7 @@ def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkey
         parts: list[Adding] = []
         for rank in reversed(range(ranks)):
             adding = Adding(parts if rank == 0 else ())
-            trainer = trainer_of(samples, samples, adding, loss)
+            trainer = trainer_of(samples, samples, adding, loss={loss: 1.0})
             randomise(trainer)
             before = [variable.numpy() for variable in trainer.network.trainable_variables]
             applied = []
@@ -270,7 +299,7 @@ def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkey
                 trainer.optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
             )
             (batch,) = batches(samples, np.arange(3), 3, rank, ranks)
-            numbers = trainer._step(batch.coarse, batch.fine, batch.mask, batch.weights, tf.zeros(2)).numpy()
+            numbers = trainer._step(*supervised._arrays(batch), tf.zeros(2)).numpy()
             parts.append(adding)
     finally:
         tf.config.run_functions_eagerly(False)
@@ -297,28 +326,161 @@ def test_the_validation_score_pools_over_the_valid_area(train):
     """In kelvin, of a network that still is the interpolation."""
     mask = random_mask(5, 4, 0.4)
     trainer, _, _ = train("x", masks=(None, mask))
-    _, rmse, _ = trainer._validate()
+    scores, _ = trainer._validate()
     samples = trainer.validation
     coarse, fine, _ = samples.take(np.arange(5))
     error = 5.0 * (trainer.predict(coarse) - fine)
     weights = np.broadcast_to(Grid.of(samples.fine).area.values[..., None], fine.shape) * mask
-    assert rmse == pytest.approx(np.sqrt(np.average(error**2, weights=weights)), rel=1e-5)
+    assert scores["validation_rmse"] == pytest.approx(np.sqrt(np.average(error**2, weights=weights)), rel=1e-5)
+    assert scores["validation_mae"] == pytest.approx(np.average(np.abs(error), weights=weights), rel=1e-5)
 
 
-@pytest.mark.parametrize("transform", ["log1p", "cube-root"])
-def test_errors_in_physical_units_of_a_transformed_predictand(transform):
-    random = np.random.default_rng(1)
-    curved = Scaler(np.array(1.0), np.array([[0.5, 0.6, 0.7]]), transform)
-    plain = Scaler(np.array(280.0), np.array(5.0))
-    truth, prediction = random.uniform(0, 2, size=(2, 4, 1, 3, 2)).astype(np.float32)
-    weights = np.ones((4, 1, 3, 2), np.float32)
-    weights[0, 0, 1] = 0.0
-    found = physical_error([plain, curved])(truth, prediction, weights).numpy()
-    expected = np.stack(
-        [
-            scaler.invert(prediction[..., number]).astype(float) - scaler.invert(truth[..., number])
-            for number, scaler in enumerate((plain, curved))
-        ],
-        axis=-1,
-    )
-    np.testing.assert_allclose(found, expected * weights, rtol=1e-4, atol=1e-4)
+def applied_by(trainer, monkeypatch, batch):
+    """Gradients that the optimiser is given for a batch, and the numbers of its step."""
+    given = []
+    monkeypatch.setattr(trainer.optimizer, "apply", lambda gradients, _: given.extend(gradients))
+    tf.config.run_functions_eagerly(True)
+    try:
+        numbers = trainer._step(*supervised._arrays(batch), tf.zeros(2)).numpy()
+    finally:
+        tf.config.run_functions_eagerly(False)
+    return [gradient.numpy() for gradient in given], numbers
+
+
+def norm_of(gradients):
+    return np.sqrt(sum(np.square(gradient).sum() for gradient in gradients))
+
+
+def test_the_gradient_of_a_batch_is_clipped(field_of, monkeypatch):
+    """The mean over its samples, not the sum of them."""
+    samples = Fields(field_of(4, seed=1))
+    (batch,) = batches(samples, np.arange(4), 4, 0, 1)
+    whole, _ = applied_by(trainer_of(samples, samples, OneRank(monkeypatch)), monkeypatch, batch)
+    for factor in (0.5, 2.0):
+        limit = float(factor * norm_of(whole))
+        trainer = trainer_of(samples, samples, OneRank(monkeypatch), clip_norm=limit)
+        found, _ = applied_by(trainer, monkeypatch, batch)
+        for gradient, expected in zip(found, whole, strict=True):
+            np.testing.assert_allclose(gradient, min(factor, 1.0) * expected, rtol=1e-4, atol=1e-8)
+
+
+def test_turned_samples_bring_their_static_fields_and_areas(field_of, monkeypatch):
+    """A batch cut from the domain trains as the network alone would on these fields."""
+    samples = Fields(field_of(3, seed=1), random_mask(3, part=0.5))
+    static = np.random.default_rng(3).normal(size=(1, 8, 12, 2)).astype(np.float32)
+    choices = {"network": {"localized": "none"}, "patch_size": 4, "augment": ["flip-y"], "loss": {"mse": 1.0}}
+    trainer = trainer_of(samples, samples, OneRank(monkeypatch), static=static, **choices)
+    randomise(trainer)
+    (batch,) = batches(samples, np.arange(3), 3, 0, 1, cutting=trainer._cutting, epoch=1)
+    assert (batch.fine.shape, batch.static.shape) == ((3, 4, 4, 1), (3, 4, 4, 2))
+    found, numbers = applied_by(trainer, monkeypatch, batch)
+    weights = batch.area * batch.mask
+    with tf.GradientTape() as tape:
+        error = trainer.network([batch.coarse, batch.static], training=True) - batch.fine
+        loss = tf.reduce_sum(weights * tf.square(error)) / weights.sum()
+    expected = tape.gradient(loss, trainer.network.trainable_variables)
+    for gradient, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=2e-4, atol=1e-6)
+    assert numbers[1] == pytest.approx(weights.sum() / 16, rel=1e-5)
+
+
+def test_patches_are_drawn_anew_in_each_epoch(train, monkeypatch):
+    epochs = []
+    whole = supervised.batches
+
+    def noted(*arguments, cutting=None, epoch=0):
+        epochs.append((cutting is not None, epoch))
+        return whole(*arguments, cutting=cutting, epoch=epoch)
+
+    monkeypatch.setattr(supervised, "batches", noted)
+    _, _, fit = train("patches", network={"localized": "none"}, patch_size=4)
+    fit()
+    # The validation is of the whole domain.
+    assert epochs == [step for epoch in range(EPOCHS) for step in ((True, epoch), (False, 0))]
+
+
+def test_the_learning_rate_is_that_of_the_schedule(train):
+    _, _, fit = train("x", schedule="piecewise", piecewise={2: 0.5}, warmup_epochs=2.0, learning_rate=0.01)
+    progress, _ = fit()
+    rates = [row["learning_rate"] for row in progress.history]
+    assert rates == pytest.approx([0.005, 0.01, 0.005])
+    columns = ["epoch", "loss", "validation_loss", "validation_rmse", "validation_mae", "learning_rate", "seconds"]
+    assert list(progress.history[0]) == columns
+
+
+@pytest.mark.parametrize("best_by", ["rmse", "mae", "loss"])
+def test_the_best_epoch_is_that_of_the_score_chosen(train, monkeypatch, tmp_path, best_by):
+    """Of three epochs, each is the best by one of the scores; the network ends with its weights."""
+    rows = [{"validation_rmse": 1.0 + (n != 0), "validation_mae": 1.0 + (n != 1)} for n in range(EPOCHS)]
+    rows = [row | {"validation_loss": 1.0 + (number != 2)} for number, row in enumerate(rows)]
+    trainer, _, fit = train("x", best_by=best_by)
+    weights = []
+
+    def scored():
+        weights.append([variable.numpy() for variable in trainer.network.variables])
+        return rows[len(weights) - 1], [0.0, 0.0]
+
+    monkeypatch.setattr(trainer, "_validate", scored)
+    progress, _ = fit()
+    best = ["rmse", "mae", "loss"].index(best_by)
+    assert (progress.best_epoch, progress.best) == (best + 1, 1.0)
+    for variable, expected in zip(trainer.network.variables, weights[best], strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected)
+    assert standing.read(tmp_path / "x").best_by == best_by
+
+
+@pytest.mark.parametrize(("delta", "epochs"), [(0.0, 3), (0.5, 2)])
+def test_patience_counts_gains_of_a_size(train, monkeypatch, delta, epochs):
+    trainer, _, fit = train("x", patience=1, min_delta=delta)
+    scores = iter([3.0, 2.8, 2.6])
+    row = {"validation_mae": 1.0, "validation_loss": 1.0}
+    monkeypatch.setattr(trainer, "_validate", lambda: (row | {"validation_rmse": next(scores)}, [0.0, 0.0]))
+    progress, _ = fit()
+    # An epoch that is too little better to go on is the best one all the same.
+    assert (progress.epoch, progress.best_epoch) == (epochs, epochs)
+
+
+def test_fine_tuning_trains_all_but_the_frozen_layers(train, tmp_path):
+    network = {"norm": "batch"}
+    source, _, fit = train("source", network=network)
+    fit()
+    source.network.save(tmp_path / "model.keras")
+    before = {variable.path: variable.numpy() for variable in source.network.weights}
+    frozen = [layer.name for layer in source.network.layers if layer.weights][:2]
+    choices = {"start_from": "other", "freeze": frozen, "initial": tmp_path / "model.keras"}
+    trainer, _, fit = train("tuned", network=network, **choices)
+    for variable in trainer.network.weights:
+        np.testing.assert_array_equal(variable.numpy(), before[variable.path])
+    assert len(trainer.optimizer.variables) == 2 + 2 * len(trainer.network.trainable_variables)
+    fit()
+    same = {v.path: np.array_equal(v.numpy(), before[v.path]) for v in trainer.network.weights}
+    assert any("moving_mean" in path for path in same)
+    for path, unchanged in same.items():
+        assert unchanged == (path.split("/")[0] in frozen), path
+
+
+@pytest.fixture
+def mixed(keras_reset):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+
+
+@pytest.mark.usefixtures("mixed")
+def test_mixed_precision_keeps_weights_and_results_in_full(train, tmp_path):
+    trainer, _, fit = train("mixed", network={"norm": "batch"})
+    progress, _ = fit()
+    assert {variable.dtype for variable in trainer.network.weights} == {"float32"}
+    with np.load(tmp_path / "mixed" / checkpoints.NAME) as stored:
+        assert {str(stored[name].dtype) for name in stored.files if name != "note"} == {"float32", "int64"}
+    assert np.isfinite([row["validation_rmse"] for row in progress.history]).all()
+    trainer.network.save(tmp_path / "model.keras")
+    coarse, _, _ = trainer.samples.take(np.arange(3))
+    expected = trainer.predict(coarse)
+
+    # The file knows its precision: nothing needs to be set to predict.
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    output = loaded([coarse], training=False)
+    assert output.dtype == "float32"
+    np.testing.assert_array_equal(output, expected)
+    kinds = (keras.layers.Conv2D, keras.layers.Activation)
+    assert "mixed_bfloat16" in {layer.dtype_policy.name for layer in loaded.layers if isinstance(layer, kinds)}
