@@ -42,9 +42,9 @@ by trying all of them; networks with `attention` see the mean of the domain besi
 PARTS_HEAD = """
 ## Where the differences to DL4DS come from
 
-Weights by part, with `widen: true` as DL4DS has it (a unet has no `widen`), ours first. *Blocks* are the first
-convolution and all blocks or levels; *skip* is what joins the first and the last features; *output* is all after the
-upsampling.
+Weights by part, ours first; with `widen: true` where DL4DS widens its blocks (not in a unet, nor with windows).
+*Blocks* are the first convolution and all blocks or levels; *skip* is what joins the first and the last features; *output* is
+all after the upsampling.
 
 | `backbone` | `upsampling` | steps | blocks | skip | upsampling | output |
 |---|---|---|---|---|---|---|
@@ -59,8 +59,8 @@ because the last convolution has one channel and is normalised over it.
 
 **Skip.** DL4DS has one more convolution after the blocks, and a 1 x 1 convolution for the first features of a resnet
 or convnext. Here residual blocks already pass on what comes in, and the whole network adds to the interpolated field
-(`residual`). A densenet joins its first features through a 1 x 1 convolution in both; the recurrent resnet adds them
-through one here, so that channels agree with `widen`.
+(`residual`). A densenet joins its first features through a 1 x 1 convolution in both; the recurrent resnet and
+densenet do so here only.
 
 **Upsampling.** The fine grid has half the channels here (24 of 48; at least 8). *spc*: two stages of factor 2 in
 both, but DL4DS uses one kernel for both (and makes two more convolutions that are never used); here each has its own.
@@ -84,7 +84,7 @@ def network(backbone: Backbone, upsampling: Upsampling, windowed: bool, *, widen
         time_window=WINDOW if windowed else None,
         interpolation="bilinear",
         localized="none",
-        widen=widen and backbone != "unet",
+        widen=widen and backbone != "unet" and not windowed,
     )
 
 
@@ -106,7 +106,7 @@ def page(reach: dict[tuple[str, str, bool], str]) -> str:
         ours, wide = (weights_by_part(network(*kind, widen=widen), SCALE) for widen in (False, True))
         theirs = peer.get(kind)
         name = f"| {kind[0]} | {kind[1]} | {WINDOW if kind[2] else 1} "
-        widened = "" if kind[0] == "unet" else f"{sum(wide.values()):,}"
+        widened = "" if kind[0] == "unet" or kind[2] else f"{sum(wide.values()):,}"
         count = f"{sum(theirs.values()):,}" if theirs else "none"
         rows.append(f"{name}| {sum(ours.values()):,} | {widened} | {count} | {reach[kind]} |")
         if theirs:

@@ -31,6 +31,7 @@ def masked(tiny: dict[str, Any], data_dir: Any) -> dict[str, Any]:
         "validation": ["1991-12-01", "1991-12-15"],
         "test": ["1992-01-01", "1992-01-31"],
     }
+    tiny["verification"] = {"baselines": ["bilinear"], "bootstrap": {"samples": 20, "block": "3d"}}
     network = {"backbone": "resnet", "upsampling": "spc", "filters": 4, "blocks": 1, "localized": "none"}
     tiny["models"] = {"constrained": network | {"constraints": CONSTRAINTS}, "free": network}
     return tiny

@@ -12,7 +12,7 @@ from dl4ds_core.config.models import RECURRENT, Backbone, Model, Upsampling
 from dl4ds_core.models.networks import build_network
 
 #: Random weights that are tried: features that one set happens to switch off, another shows.
-TRIALS = 3
+TRIALS = 2
 
 
 def combinations() -> Iterator[tuple[Backbone, Upsampling, bool]]:
@@ -57,7 +57,7 @@ def receptive_field(settings: Model, scale: int) -> int:
     """
     options = {"localized": "none", "residual": False, "attention": False, "activation": "elu", "filters": 4}
     bare = settings.model_copy(update={**options, "dropout": None, "constraints": {}})
-    size = 8
+    size = 16
     while True:
         found = _reached(bare, scale, size)
         if found < size - 2:

@@ -324,7 +324,10 @@ class TestMixedPrecision:
     def test_features_are_in_half_precision_and_near_those_in_full(self, mixed, backbone, upsampling, window):
         options = {"time_window": window, "norm": "batch", "attention": True, "static": 1}
         half = build(backbone, upsampling, 2, **options)
-        assert half.get_layer("output").compute_dtype == "bfloat16"
+        # What is predicted is not rounded to the few digits of the features.
+        assert half.get_layer("output").compute_dtype == "float32"
+        kinds = {layer.compute_dtype for layer in half.layers if layer.name.startswith(("stem", "block", "down"))}
+        assert kinds == {"bfloat16"}
         keras.config.set_dtype_policy("float32")
         full = build(backbone, upsampling, 2, **options)
         for model in (half, full):
