@@ -43,8 +43,8 @@ PARTS_HEAD = """
 ## Where the differences to DL4DS come from
 
 Weights by part, ours first; with `widen: true` where DL4DS widens its blocks (not in a unet, nor with windows).
-*Blocks* are the first convolution and all blocks or levels; *skip* is what joins the first and the last features; *output* is
-all after the upsampling.
+*Blocks* are the first convolution and all blocks or levels; *skip* is what joins the first and the last features;
+*output* is all after the upsampling.
 
 | `backbone` | `upsampling` | steps | blocks | skip | upsampling | output |
 |---|---|---|---|---|---|---|

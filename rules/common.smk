@@ -166,6 +166,12 @@ def scalers_of(model, fold=""):
     return f"{DATA}/scalers/{fold}{SETTINGS[model].scalers}.nc"
 
 
+def initial_of(wildcards):
+    """Return the saved network that a training starts from: of a model here, with the same seed and fold, or any file."""
+    start = SETTINGS[wildcards.model].training.start_from
+    return f"{RESULTS}/{start}/seed{wildcards.seed}/model.keras" if start in CONFIG.models else start or []
+
+
 def normalization_of(scalers):
     """Return the methods by field that a file of scalers is fitted with."""
     model = next(name for name, settings in SETTINGS.items() if settings.scalers == scalers)

@@ -1,5 +1,6 @@
 """Predictions over the validation and test periods, by networks and by baselines."""
 
+
 rule predict_network:
     input:
         model=f"{RESULTS}/{{model}}/seed{{seed}}/model.keras",

@@ -9,12 +9,6 @@ ASKED = workflow.resource_settings.overwrite_resources.get("fit")
 RANKS = (ASKED.get("tasks").value if ASKED else None) or CONFIG.execution.workers
 
 
-def initial_of(wildcards):
-    """Return the saved network that a training starts from: of a model here, with the same seed and fold, or any file."""
-    start = SETTINGS[wildcards.model].training.start_from
-    return f"{RESULTS}/{start}/seed{wildcards.seed}/model.keras" if start in CONFIG.models else start or []
-
-
 rule fit:
     input:
         samples=lambda wildcards: [
