@@ -47,8 +47,8 @@ def build_network(
     settings : Model
         The section ``models.<name>`` of the configuration.
     coarse_shape : (int, int)
-        Coarse cells along Y and X, those of the context included. Only networks with weights per cell or constraints
-        are bound to it.
+        Coarse cells along Y and X, those of the context included. Only networks with weights per cell, or that keep
+        coarse means, are bound to it.
     scale : int
         Fine cells per coarse cell, along each axis.
     channels : int
