@@ -143,13 +143,6 @@ def run(new_run: Callable[[str], Run], request: pytest.FixtureRequest) -> Iterat
     run.close()
 
 
-@pytest.fixture(scope="session")
-def demo(new_run: Callable[[str], Run]) -> tuple[Run, str]:
-    """The demo, run from scratch on the cluster, and what Snakemake said."""
-    run = new_run("demo")
-    return run, run.run(demo_config())
-
-
 def demo_config() -> dict[str, Any]:
     """Return the configuration of the demo."""
     return yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))

@@ -11,23 +11,29 @@ import pytest
 import xarray as xr
 from slurm.conftest import Run
 
-FILES = 200
-LIMIT = 4
 
-
-@pytest.fixture
-def many(tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path) -> dict[str, Any]:
-    """The small experiment from 200 files of one year each."""
+def many(tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path, files: int) -> dict[str, Any]:
+    """Return the small experiment from so many files of one year each."""
     with xr.open_dataset(demo_file) as source:
-        for index in range(FILES):
+        for index in range(files):
             source.isel(time=[index]).to_netcdf(tmp_path / f"year{index:03d}.nc")
     tiny_config["sources"]["hadgem2"]["paths"] = [str(tmp_path / "year*.nc")]
     return tiny_config
 
 
-@pytest.mark.parametrize("grouped", [True, pytest.param(False, marks=pytest.mark.full)])
-def test_many_small_jobs(run: Run, many: dict[str, Any], grouped: bool) -> None:
-    run.profile["jobs"] = LIMIT
+@pytest.mark.parametrize(
+    ("files", "grouped", "limit"),
+    [
+        (60, True, 2),
+        pytest.param(200, True, 4, marks=pytest.mark.full),
+        pytest.param(200, False, 4, marks=pytest.mark.full),
+    ],
+)
+def test_many_small_jobs(
+    run: Run, tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path, files: int, grouped: bool, limit: int
+) -> None:
+    config = many(tiny_config, demo_file, tmp_path, files)
+    run.profile["jobs"] = limit
     if not grouped:
         del run.profile["groups"], run.profile["group-components"]
     calls, submitted = run.cluster.calls("sacct"), run.cluster.calls("sbatch")
@@ -42,16 +48,16 @@ def test_many_small_jobs(run: Run, many: dict[str, Any], grouped: bool) -> None:
     watcher.start()
     began = time.monotonic()
     try:
-        run.run(many, "regrid")
+        run.run(config, "regrid")
     finally:
         ended.set()
         watcher.join()
     seconds = time.monotonic() - began
     made = list((run.workflow.results / "data" / "regridded").glob("*/tas/*.nc"))
-    assert len(made) == 2 * FILES
-    assert 0 < most <= LIMIT
+    assert len(made) == 2 * files
+    assert 0 < most <= limit
     jobs = run.cluster.calls("sbatch") - submitted
-    assert jobs == (FILES // 20 if grouped else FILES)
+    assert jobs == (files // 20 if grouped else files)
     # One call per look at the queue, whatever the number of jobs: at least as far apart as the profile says.
     assert run.cluster.calls("sacct") - calls <= seconds / run.profile["slurm-init-seconds-before-status-checks"] + 2
 

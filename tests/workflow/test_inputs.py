@@ -60,9 +60,10 @@ def explicit(tmp_path: Path, tiny: dict[str, Any]) -> dict[str, Any]:
     tiny["models"] = {"net": {"backbone": "resnet", "upsampling": "spc", "filters": 8, "blocks": 1}}
     tiny["training"] = {"epochs": 2, "batch_size": 8}
     tiny["verification"] = {
-        "baselines": ["bilinear-corrected", "multiple-regression"],
+        "baselines": ["bilinear-corrected"],
         "bootstrap": {"samples": 20, "block": "2d"},
     }
+    tiny["execution"] = {"workers": 1}
     tiny["prediction"] = {
         "scenarios": {
             "past": {
@@ -142,7 +143,7 @@ def test_networks_and_trainings_of_other_kinds(fresh: Any, explicit: dict[str, A
     log = (fresh.folder / "logs/tiny/fit/tuned-seed1/rank0.log").read_text(encoding="utf-8")
     assert "arrays of weights are those of results/tiny/patches/seed1/model.keras" in log
     plan = fresh.plan({**explicit, "models": explicit["models"] | {"more": SMALL | KINDS["patches"]}}, "train")
-    assert plan.about("Training") == ["Training more, seed 1, on 2 ranks"]
+    assert plan.about("Training") == ["Training more, seed 1, on 1 ranks"]
 
 
 @pytest.mark.full
@@ -166,6 +167,7 @@ def test_folds(fresh: Any, tiny: dict[str, Any]) -> None:
     tiny["split"] = {"method": "kfold", "folds": 3}
     tiny["models"] = {"net": {"backbone": "resnet", "upsampling": "spc", "filters": 4, "blocks": 1}}
     tiny["training"] = {"epochs": 1, "batch_size": 32}
+    tiny["execution"] = {"workers": 1}
     tiny["verification"] = {"baselines": ["bilinear-corrected"], "bootstrap": {"samples": 20, "block": "5y"}}
     fresh.run(tiny, "verify")
     decoder = xr.coders.CFDatetimeCoder(use_cftime=True)

@@ -63,7 +63,12 @@ def test_profiles_name_no_unknown_option(fresh: Any) -> None:
     assert not [key for key in profile if f"--{key}" not in options]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # Of those that are much alike, one is enough.
+    [pytest.param(path, marks=[] if path in CONFIGS[::4] else pytest.mark.full) for path in CONFIGS],
+    ids=lambda path: path.stem,
+)
 def test_shipped_configurations_can_be_planned(
     fresh: Any, demo_file: Path, path: Path, request: pytest.FixtureRequest
 ) -> None:

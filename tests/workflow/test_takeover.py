@@ -30,7 +30,7 @@ STALE = "The run before this one died and left a lock, which is removed now."
 def config(tiny: dict[str, Any]) -> dict[str, Any]:
     """An experiment with one training, of some seconds."""
     tiny["models"] = {"net": {"backbone": "resnet", "upsampling": "pin", "filters": 8, "blocks": 2}}
-    tiny["training"] = {"epochs": 60, "batch_size": 4}
+    tiny["training"] = {"epochs": 30, "batch_size": 4}
     tiny["execution"]["checkpoint_minutes"] = 0.02
     return tiny
 
@@ -269,7 +269,7 @@ def test_a_run_elsewhere_is_asked_about_and_unlocked(fresh: Any, config: dict[st
     assert (fresh.results / "check.txt").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
 def test_a_run_that_is_told_to_end_is_recorded_as_ended(
     fresh: Any, config: dict[str, Any], number: signal.Signals
 ) -> None:

@@ -52,13 +52,13 @@ def small_grid(config: dict[str, Any]) -> None:
     [
         (unknown_key, ["training.epoch: unknown key", "did you mean 'epochs'?"]),
         (required_key_that_the_demo_has, ["split: this key is required"]),
-        (missing_file, ["sources.hadgem2.paths", "nowhere/*.nc"]),
+        pytest.param(missing_file, ["sources.hadgem2.paths", "nowhere/*.nc"], marks=pytest.mark.full),
         (wrong_variable, ["A1B_north_america.nc", "'temperature'", "air_temperature"]),
-        (wrong_unit, ["A1B_north_america.nc", "'K'", "'mm d-1'"]),
-        (overlapping_periods, ["split", "train", "validation", "overlap"]),
-        (reversed_period, ["split.test", "empty"]),
+        pytest.param(wrong_unit, ["A1B_north_america.nc", "'K'", "'mm d-1'"], marks=pytest.mark.full),
+        pytest.param(overlapping_periods, ["split", "train", "validation", "overlap"], marks=pytest.mark.full),
+        pytest.param(reversed_period, ["split.test", "empty"], marks=pytest.mark.full),
         (period_outside_the_record, ["split.test", "no time step", "1860-06-01", "2099-06-01"]),
-        (small_grid, ["models.unet-pin", "32 x 32", "16 x 16"]),
+        pytest.param(small_grid, ["models.unet-pin", "20 x 20", "16 x 16"], marks=pytest.mark.full),
     ],
 )
 def test_wrong_configuration(fresh: Any, tiny: dict[str, Any], change: Change, words: list[str]) -> None:

@@ -125,8 +125,9 @@ class Trainer:
             data_range=data_range(training, samples, ranks),
             quantile=training.quantile,
         )
-        self._step = tf.function(self._training_step, reduce_retracing=True)
-        self._score = tf.function(self._validation_step, reduce_retracing=True)
+        # Without autograph, as nothing here branches on a tensor: reading the code of every layer took seconds.
+        self._step = tf.function(self._training_step, reduce_retracing=True, autograph=False)
+        self._score = tf.function(self._validation_step, reduce_retracing=True, autograph=False)
 
     def predict(self, coarse: np.ndarray) -> np.ndarray:
         """Return the network's output for some samples, (sample, Y, X, predictand), normalised units."""

@@ -3,6 +3,8 @@
 Every function takes the forecast first and the observation second; everything else is by keyword. A value
 missing in either field is left out of both. All of them reduce over time for a map, over space for a score
 per time step, or over all dimensions.
+
+The libraries are imported where they are called: that takes seconds, and most jobs only need the names of the scores.
 """
 
 from __future__ import annotations
@@ -12,12 +14,10 @@ from functools import cached_property
 from typing import cast
 
 import xarray as xr
-import xskillscore
-from scores import continuous
 
 from dl4ds_core.errors import DataError
 
-__all__ = ["bias", "mae", "pearson", "rmse", "spearman", "std_ratio"]
+__all__ = ["Dims", "bias", "mae", "pearson", "prepare", "rmse", "spearman", "std_ratio"]
 
 Dims = str | Iterable[str] | None
 
@@ -50,7 +50,9 @@ def bias(
     DataError
         If the fields or the weights don't fit each other.
     """
-    fields = _prepare(forecast, observation, reduce_dims, weights)
+    from scores import continuous
+
+    fields = prepare(forecast, observation, reduce_dims, weights)
     result = continuous.additive_bias(*fields.pair, reduce_dims=fields.dims, weights=fields.weights)
     return cast(xr.DataArray, result)
 
@@ -66,7 +68,9 @@ def mae(
 
     Parameters, result and exceptions as for `bias`.
     """
-    fields = _prepare(forecast, observation, reduce_dims, weights)
+    from scores import continuous
+
+    fields = prepare(forecast, observation, reduce_dims, weights)
     result = continuous.mae(*fields.pair, reduce_dims=fields.dims, weights=fields.weights)
     return cast(xr.DataArray, result)
 
@@ -83,7 +87,9 @@ def rmse(
     Parameters, result and exceptions as for `bias`. The mean over all of ``reduce_dims`` is taken before the
     root.
     """
-    fields = _prepare(forecast, observation, reduce_dims, weights)
+    from scores import continuous
+
+    fields = prepare(forecast, observation, reduce_dims, weights)
     result = continuous.rmse(*fields.pair, reduce_dims=fields.dims, weights=fields.weights)
     return cast(xr.DataArray, result)
 
@@ -99,7 +105,9 @@ def pearson(
 
     Parameters and exceptions as for `bias`. NaN where the forecast or the observation is constant.
     """
-    fields = _prepare(forecast, observation, reduce_dims, weights)
+    import xskillscore
+
+    fields = prepare(forecast, observation, reduce_dims, weights)
     result = xskillscore.pearson_r(*fields.whole_chunks, dim=fields.dims, weights=fields.weights, skipna=True)
     return cast(xr.DataArray, result).where(fields.varies(0) & fields.varies(1))
 
@@ -120,7 +128,9 @@ def spearman(
     ----------
     Spearman, C. (1904). The proof and measurement of association between two things. doi:10.2307/1412159
     """
-    fields = _prepare(forecast, observation, reduce_dims, weights)
+    import xskillscore
+
+    fields = prepare(forecast, observation, reduce_dims, weights)
     result = xskillscore.spearman_r(*fields.whole_chunks, dim=fields.dims, weights=fields.weights, skipna=True)
     return cast(xr.DataArray, result).where(fields.varies(0) & fields.varies(1))
 
@@ -137,7 +147,7 @@ def std_ratio(
     Parameters and exceptions as for `bias`. NaN where the observation is constant, 0 where only the forecast
     is.
     """
-    fields = _prepare(forecast, observation, reduce_dims, weights)
+    fields = prepare(forecast, observation, reduce_dims, weights)
     deviations = [
         field.std(fields.dims) if fields.weights is None else field.weighted(fields.weights).std(fields.dims)
         for field in fields.matched
@@ -177,9 +187,10 @@ class _Fields:
         return field.max(self.dims) > field.min(self.dims)
 
 
-def _prepare(
+def prepare(
     forecast: xr.DataArray, observation: xr.DataArray, reduce_dims: Dims, weights: xr.DataArray | None
 ) -> _Fields:
+    """Check a pair of fields with the dimensions to reduce and the weights over them; see `bias` for what is refused."""
     dims = _dims(observation, reduce_dims)
     forecast, observation = _aligned(forecast, observation)
     return _Fields(forecast, observation, dims, _fitting_weights(observation, dims, weights))

@@ -7,8 +7,6 @@ import logging
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.ndimage import maximum_filter
-from skimage.metrics import structural_similarity
 
 from dl4ds_core.errors import DataError
 
@@ -95,6 +93,8 @@ def ssim(forecast: xr.DataArray, observation: xr.DataArray, *, data_range: float
 
 def _similarity(image: FloatArray, reference: FloatArray, window: int, data_range: float) -> FloatArray:
     """Local similarity ``(Y, X)`` of two fields without missing values."""
+    from skimage.metrics import structural_similarity
+
     _, local = structural_similarity(
         image,
         reference,
@@ -110,6 +110,8 @@ def _similarity(image: FloatArray, reference: FloatArray, window: int, data_rang
 
 def _whole_windows(missing: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.bool_]:
     """Where no cell ``(Y, X)`` of the window is missing; mirrored at the edges as the fields are."""
+    from scipy.ndimage import maximum_filter
+
     if not missing.any():
         return np.ones_like(missing)
     return ~maximum_filter(missing, size=window, mode="reflect")
