@@ -12,8 +12,11 @@ from dl4ds_core.verification.bootstrap import (
     resampled_sums,
 )
 from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
+from dl4ds_core.verification.distribution import perkins, quantile_bias, wasserstein
 from dl4ds_core.verification.metrics import METRICS, Metric
+from dl4ds_core.verification.moments import Moments
 from dl4ds_core.verification.spatial import ssim
+from dl4ds_core.verification.structure import Structure
 from dl4ds_core.verification.summary import COLUMNS, complete_rows, ranking, read_summary, write_summary
 from dl4ds_core.verification.table import verify
 
@@ -21,6 +24,8 @@ __all__ = [
     "COLUMNS",
     "METRICS",
     "Metric",
+    "Moments",
+    "Structure",
     "bias",
     "block_steps",
     "block_weights",
@@ -28,6 +33,8 @@ __all__ = [
     "intervals",
     "mae",
     "pearson",
+    "perkins",
+    "quantile_bias",
     "ranking",
     "read_summary",
     "resampled_sums",
@@ -36,5 +43,6 @@ __all__ = [
     "ssim",
     "std_ratio",
     "verify",
+    "wasserstein",
     "write_summary",
 ]

@@ -190,7 +190,7 @@ class _Fields:
 def prepare(
     forecast: xr.DataArray, observation: xr.DataArray, reduce_dims: Dims, weights: xr.DataArray | None
 ) -> _Fields:
-    """Check a pair of fields with the dimensions to reduce and the weights over them; see `bias` for what is refused."""
+    """Check a pair of fields, the dimensions to reduce and the weights over them; `bias` says what is refused."""
     dims = _dims(observation, reduce_dims)
     forecast, observation = _aligned(forecast, observation)
     return _Fields(forecast, observation, dims, _fitting_weights(observation, dims, weights))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from dl4ds_core.errors import DataError
@@ -69,26 +70,36 @@ def check_units(name: str, prediction: xr.DataArray, truth: xr.DataArray) -> Non
         raise DataError(f"{name}: expected equal units of truth and prediction; found {units[0]!r} and {units[1]!r}.")
 
 
-def check_values(name: str, prediction: xr.DataArray, truth: xr.DataArray, chunks: Iterable[Chunk]) -> None:
+def check_values(
+    name: str, prediction: xr.DataArray, truth: xr.DataArray, chunks: Iterable[Chunk]
+) -> npt.NDArray[np.intp]:
     """Refuse a prediction that skips cells, infinite values, and a truth without any value.
 
     What is predicted where the truth has no value is of no interest.
+
+    Returns
+    -------
+    numpy.ndarray
+        Number of steps with a truth of each cell ``(Y, X)``, in the order of the truth's dimensions.
 
     Raises
     ------
     DataError
         With the numbers of values concerned.
     """
-    values = missing = 0
+    missing = 0
+    time = truth.get_axis_num("time")
+    steps = np.zeros([size for dim, size in truth.sizes.items() if dim != "time"], dtype=np.intp)
     infinite = {"truth": 0, "prediction": 0}
     for chunk in chunks:
         observed = truth.isel(chunk).values
         predicted = prediction.isel(chunk).transpose(*truth.dims).values
         valid = ~np.isnan(observed)
-        values += int(valid.sum())
+        steps += valid.sum(axis=time)
         missing += int((np.isnan(predicted) & valid).sum())
         infinite["truth"] += int(np.isinf(observed).sum())
         infinite["prediction"] += int((np.isinf(predicted) & valid).sum())
+    values = int(steps.sum())
     for what, count in infinite.items():
         if count:
             raise DataError(
@@ -105,6 +116,7 @@ def check_values(name: str, prediction: xr.DataArray, truth: xr.DataArray, chunk
             f"{name}: expected no missing values in the prediction; found {missing} of {values} where the truth has "
             "values. A model may not skip cells: fill its missing inputs, and predict again."
         )
+    return steps
 
 
 def read(

@@ -8,9 +8,11 @@ from typing import Literal
 
 import xarray as xr
 
-from dl4ds_core.verification import moments
-from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
+from dl4ds_core.verification import moments, structure
+from dl4ds_core.verification.distribution import perkins, quantile_bias, wasserstein
+from dl4ds_core.verification.moments import Moments
 from dl4ds_core.verification.spatial import ssim
+from dl4ds_core.verification.structure import PERFECT_PSNR, Structure
 
 __all__ = ["METRICS", "Metric"]
 
@@ -25,49 +27,57 @@ class Metric:
         Lower case, as in the files.
     long_name : str
         As in figures and the attributes of maps.
-    unit : {'same', '1'}
-        That of the predictand, or dimensionless.
+    unit : str
+        ``same`` as the predictand's, ``1``, or another one.
     perfect : float
         Value of a perfect prediction: a model is better the nearer it is to this.
-    function : callable
-        For series: ``function(forecast, observation, *, reduce_dims) -> DataArray``, called with the whole
-        record of some cells. For fields: ``function(forecast, observation, *, data_range) -> DataArray(time,
-        lat, lon)``, called with the whole domain at some time steps; its mean over time is the map.
-    needs : {'series', 'fields'}
-        Which of the two the function takes.
-    domain : {'pooled', 'cells'}
-        The domain's value: pooled over cells and steps, or the mean of the cells' values. Both weight cells
-        by area.
-    moments : Moments or None
-        The same score as a function of temporal means, for the domain's value (pooled) and its interval; not
-        for fields. Without it a score by cells has no interval.
+    source : Moments, Structure or callable
+        What gives the score. `Moments`: of each cell's series, as a function of temporal means. `Structure`: of whole
+        fields, likewise. A function of series: ``function(forecast, observation, *, reduce_dims) -> DataArray``, with
+        a last dimension ``threshold`` where the score has several values. A function of fields: ``function(forecast,
+        observation, *, data_range) -> DataArray(time, Y, X)``, whose mean over time is the map.
+    domain : {'cells', 'pooled'}
+        The domain's value: the mean of the cells' values, or pooled over cells and steps. Both weight cells by area.
+    fields : bool
+        Whether a function is one of fields.
     """
 
     name: str
     long_name: str
-    unit: Literal["same", "1"]
+    unit: str
     perfect: float
-    function: Callable[..., xr.DataArray]
-    needs: Literal["series", "fields"]
-    domain: Literal["pooled", "cells"]
-    moments: moments.Moments | None = None
+    source: Moments | Structure | Callable[..., xr.DataArray]
+    domain: Literal["pooled", "cells"] = "cells"
+    fields: bool = False
 
     def __post_init__(self) -> None:
         """Check that the domain's value can be had."""
-        if self.needs == "series" and self.domain == "pooled" and self.moments is None:
-            raise TypeError(f"METRICS: the score {self.name}, pooled from series, needs its moments")
+        if self.domain == "pooled" and not (self.fields or isinstance(self.source, Moments | Structure)):
+            raise TypeError(f"METRICS: the score {self.name}, pooled from series, needs moments")
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("bias", "bias", "same", 0, bias, "series", "pooled", moments.BIAS),
-        Metric("mae", "mean absolute error", "same", 0, mae, "series", "pooled", moments.MAE),
-        Metric("rmse", "RMSE", "same", 0, rmse, "series", "pooled", moments.RMSE),
-        Metric("pearson", "Pearson correlation", "1", 1, pearson, "series", "cells", moments.PEARSON),
-        Metric("spearman", "Spearman correlation", "1", 1, spearman, "series", "cells", moments.SPEARMAN),
-        Metric("std_ratio", "standard deviation ratio", "1", 1, std_ratio, "series", "cells", moments.STD_RATIO),
-        Metric("ssim", "structural similarity", "1", 1, ssim, "fields", "pooled"),
+        Metric("bias", "bias", "same", 0, moments.BIAS, "pooled"),
+        Metric("mae", "mean absolute error", "same", 0, moments.MAE, "pooled"),
+        Metric("rmse", "RMSE", "same", 0, moments.RMSE, "pooled"),
+        Metric("relative_rmse", "relative RMSE", "1", 0, moments.RELATIVE_RMSE),
+        Metric("pearson", "Pearson correlation", "1", 1, moments.PEARSON),
+        Metric("deseasonalised_pearson", "correlation without the mean cycles", "1", 1, moments.DESEASONALISED),
+        Metric("spearman", "Spearman correlation", "1", 1, moments.SPEARMAN),
+        Metric("std_ratio", "standard deviation ratio", "1", 1, moments.STD_RATIO),
+        Metric("memory_bias", "bias of the autocorrelation", "1", 0, moments.MEMORY),
+        Metric("quantile_bias", "bias of percentiles", "same", 0, quantile_bias),
+        Metric("perkins", "Perkins skill score", "1", 1, perkins),
+        Metric("wasserstein", "Wasserstein distance", "same", 0, wasserstein),
+        Metric("ssim", "structural similarity", "1", 1, ssim, "pooled", fields=True),
+        Metric("psnr", "peak signal-to-noise ratio", "dB", PERFECT_PSNR, structure.PSNR, "pooled"),
+        Metric("pattern_correlation", "correlation of patterns", "1", 1, structure.PATTERN, "pooled"),
+        Metric("coarse_rmse", "RMSE of coarse means", "same", 0, structure.COARSE, "pooled"),
+        Metric("spectral_distance", "distance of log spectra", "dB", 0, structure.SPECTRAL_DISTANCE, "pooled"),
+        Metric("power_ratio", "power of short waves", "1", 1, structure.POWER_RATIO, "pooled"),
+        Metric("fss", "fractions skill score", "1", 1, structure.FRACTIONS, "pooled"),
     )
 }
 """The scores, by name, in the order of tables and figures."""

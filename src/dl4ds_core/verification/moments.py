@@ -19,10 +19,47 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["BIAS", "MAE", "PEARSON", "RMSE", "SPEARMAN", "STD_RATIO", "TERMS", "CellSeries", "Moments", "ratio"]
+from dl4ds_core.time import runs
+
+__all__ = [
+    "BIAS",
+    "DESEASONALISED",
+    "MAE",
+    "MEMORY",
+    "PEARSON",
+    "RELATIVE_RMSE",
+    "RMSE",
+    "SPEARMAN",
+    "STD_RATIO",
+    "TERMS",
+    "CellSeries",
+    "Clock",
+    "Moments",
+    "ratio",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+
+
+class Clock:
+    """What scores know of the time steps.
+
+    Parameters
+    ----------
+    time : xarray.DataArray
+        Increasing times ``(time,)``, datetime64 or cftime.
+    """
+
+    def __init__(self, time: xr.DataArray) -> None:
+        self.follows: BoolArray = np.zeros(time.size, dtype=bool)
+        """Whether the next step comes without a gap ``(time,)``."""
+        for part in runs(time):
+            self.follows[part.start : part.stop - 1] = True
+        cycle = time.dt.month.values * 24 + time.dt.hour.values
+        kinds, kind = np.unique(cycle, return_inverse=True)
+        self.membership: FloatArray = np.eye(kinds.size)[kind]
+        """1 where a step belongs to a month and an hour of the day ``(time, kind)``, else 0."""
 
 
 class CellSeries:
@@ -34,11 +71,14 @@ class CellSeries:
     ----------
     forecast, observation : numpy.ndarray of float64
         Values ``(cell, time)`` in the same units; NaN where the observation is missing, in both.
+    clock : Clock, optional
+        What is known of the time steps, for scores that need it.
     """
 
-    def __init__(self, forecast: FloatArray, observation: FloatArray) -> None:
+    def __init__(self, forecast: FloatArray, observation: FloatArray, clock: Clock | None = None) -> None:
         self._forecast = forecast
         self._observation = observation
+        self._clock = clock
         valid = ~np.isnan(observation)
         self.valid: BoolArray | None = None if valid.all() else valid
         """Where there is an observation ``(cell, time)``; None where that is everywhere."""
@@ -69,6 +109,42 @@ class CellSeries:
         """Ranks in time of the observation, less their mean."""
         return self._anomalies(_ranks(self._observation))
 
+    @cached_property
+    def forecast_departure(self) -> FloatArray:
+        """Forecast less its mean seasonal and daily cycle."""
+        return self._departures(self._forecast)
+
+    @cached_property
+    def observation_departure(self) -> FloatArray:
+        """Observation less its mean seasonal and daily cycle."""
+        return self._departures(self._observation)
+
+    @cached_property
+    def followed(self) -> FloatArray:
+        """1 where this step and the next are valid and no gap lies between them, else 0."""
+        follows = self.clock.follows
+        both = np.broadcast_to(follows, self._observation.shape).astype(np.float64)
+        return both if self.valid is None else both * self.valid * np.roll(self.valid, -1, axis=-1)
+
+    def lagged(self, departures: FloatArray) -> FloatArray:
+        """Product with the next step where that follows, else 0."""
+        return self.followed * departures * np.roll(departures, -1, axis=-1)
+
+    @property
+    def clock(self) -> Clock:
+        """What is known of the time steps."""
+        if self._clock is None:
+            raise TypeError("these series were made without a clock")
+        return self._clock
+
+    def _departures(self, values: FloatArray) -> FloatArray:
+        filled, member = self._zero_filled(values), self.clock.membership
+        sums = filled @ member
+        steps = np.broadcast_to(member.sum(axis=0), sums.shape)
+        if self.valid is not None:
+            steps = self.valid.astype(np.float64) @ member
+        return self._zero_filled(values - (sums / np.maximum(steps, 1)) @ member.T)
+
     def _anomalies(self, values: FloatArray) -> FloatArray:
         if self.valid is None:
             return np.asarray(values - values.mean(axis=-1, keepdims=True))
@@ -94,6 +170,14 @@ TERMS: dict[str, Callable[[CellSeries], FloatArray]] = {
     "forecast_rank_squared": lambda series: series.forecast_rank**2,
     "observation_rank_squared": lambda series: series.observation_rank**2,
     "rank_product": lambda series: series.forecast_rank * series.observation_rank,
+    "forecast_departure": lambda series: series.forecast_departure,
+    "observation_departure": lambda series: series.observation_departure,
+    "forecast_departure_squared": lambda series: series.forecast_departure**2,
+    "observation_departure_squared": lambda series: series.observation_departure**2,
+    "departure_product": lambda series: series.forecast_departure * series.observation_departure,
+    "followed": lambda series: series.followed,
+    "forecast_lagged": lambda series: series.lagged(series.forecast_departure),
+    "observation_lagged": lambda series: series.lagged(series.observation_departure),
 }
 """What can be averaged over time: name and values ``(cell, time)``."""
 
@@ -130,6 +214,17 @@ def _deviation_ratio(mean_f: FloatArray, mean_o: FloatArray, square_f: FloatArra
     return np.sqrt(ratio(_variance(mean_f, square_f), _variance(mean_o, square_o)))
 
 
+def _relative(square_error: FloatArray, mean_o: FloatArray, square_o: FloatArray) -> FloatArray:
+    return np.sqrt(ratio(square_error, _variance(mean_o, square_o)))
+
+
+def _memory_error(
+    followed: FloatArray, lagged_f: FloatArray, lagged_o: FloatArray, square_f: FloatArray, square_o: FloatArray
+) -> FloatArray:
+    """Difference of the autocorrelations; a mean of products is that over the pairs of steps."""
+    return ratio(ratio(lagged_f, followed), square_f) - ratio(ratio(lagged_o, followed), square_o)
+
+
 def _identity(mean: FloatArray) -> FloatArray:
     return mean
 
@@ -142,6 +237,11 @@ MAE = Moments(("absolute_error",), _identity)
 RMSE = Moments(("squared_error",), np.sqrt)
 PEARSON = Moments((*_BOTH, "product"), _correlation)
 STD_RATIO = Moments(_BOTH, _deviation_ratio)
+RELATIVE_RMSE = Moments(("squared_error", "observation", "observation_squared"), _relative)
+_DEPARTURES = ("forecast_departure", "observation_departure")
+_DEPARTURE_SQUARES = ("forecast_departure_squared", "observation_departure_squared")
+DESEASONALISED = Moments((*_DEPARTURES, *_DEPARTURE_SQUARES, "departure_product"), _correlation)
+MEMORY = Moments(("followed", "forecast_lagged", "observation_lagged", *_DEPARTURE_SQUARES), _memory_error)
 SPEARMAN = Moments((*_BOTH_RANKS, "rank_product"), _correlation)
 """An approximation for resamples: they keep the ranks of the whole record instead of being ranked anew."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,33 +12,29 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
-from dl4ds_core.io import difference_units
-from dl4ds_core.verification import inputs, moments
-from dl4ds_core.verification.bootstrap import (
-    CountArray,
-    FloatArray,
-    block_steps,
-    block_weights,
-    intervals,
-    resampled_sums,
-)
-from dl4ds_core.verification.metrics import METRICS, Metric
+from dl4ds_core.verification import inputs
+from dl4ds_core.verification.bootstrap import block_steps, block_weights
+from dl4ds_core.verification.collecting import FEWEST_STEPS, SMALLEST_SHARE, Parts, Scores
+from dl4ds_core.verification.structure import Setting, largest_box
 
-__all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "verify"]
+__all__ = ["EVENTS", "FEWEST_STEPS", "SEASONS", "SMALLEST_SHARE", "verify"]
 
 logger = logging.getLogger(__name__)
 
-FEWEST_STEPS = 30
-"""A cell with fewer valid steps has no correlation, unless it has all steps of the record."""
+SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
+"""Months of the seasons that have scores of their own."""
 
-SMALLEST_SHARE = 0.1
-"""Nor has a cell with a smaller share of valid steps."""
+EVENTS = (90.0, 99.0)
+"""Where no thresholds are given, events are values above these percentiles of the truth."""
 
 _ARRAY_BYTES = 2**26
 """Size of the arrays worked on at once: some fifteen of them exist at the same time."""
 
-_SERIES = "series"
-"""Key of the valid area of each step, which all scores of series share; scores of fields have their own."""
+_EARTH = 6371.0
+"""Radius in km."""
+
+_DRAWN = 2_000_000
+"""So many values of the truth, from steps spread over the record, give its percentiles."""
 
 
 def verify(
@@ -52,6 +47,9 @@ def verify(
     samples: int,
     confidence: float = 0.9,
     seed: int = 0,
+    scale: int = 1,
+    thresholds: Mapping[str, Sequence[float]] | None = None,
+    regions: Mapping[str, xr.DataArray] | None = None,
 ) -> tuple[xr.Dataset, pd.DataFrame]:
     """Score every predictand: maps per cell, and domain values with block-bootstrap intervals.
 
@@ -89,14 +87,22 @@ def verify(
     seed : int
         Seed of the resamples: the same for all models, whose differences are then those of one set of
         resamples.
+    scale : int
+        Fine cells per coarse cell, along each axis.
+    thresholds : mapping of str to sequence of float, optional
+        Of events, by predictand and in its units; by default the percentiles `EVENTS` of the truth.
+    regions : mapping of str to xarray.DataArray, optional
+        Cells ``(Y, X)`` of regions that have scores of their own, as bool.
 
     Returns
     -------
     xarray.Dataset
         Maps ``<predictand>_<metric>(Y, X)`` with ``long_name`` and ``units``, on the grid of the truth with its CF
-        coordinates.
+        coordinates; beside them ``<predictand>_<metric>_by_step(time)``, ``<predictand>_<metric>_resampled(sample)``
+        and ``<predictand>_spectrum_prediction(wavenumber)`` and ``..._truth``.
     pandas.DataFrame
-        One row per predictand and metric: variable, metric, unit, value, lower, upper.
+        One row per predictand, metric and, where there are such, threshold, scale, season and region: variable, metric,
+        unit, threshold, scale, season, region, value, lower, upper.
 
     Raises
     ------
@@ -113,174 +119,69 @@ def verify(
         inputs.check_units(name, prediction[name], truth[name])
         if not data_ranges.get(name, 0) > 0:
             raise DataError(f"{name}: expected a positive data range for SSIM; found {data_ranges.get(name)}.")
-        inputs.check_values(name, prediction[name], truth[name], _time_chunks(truth[name]))
+    valid = {
+        name: inputs.check_values(name, prediction[name], truth[name], _time_chunks(truth[name])) for name in names
+    }
     time = truth["time"]
     steps = block_steps(time, block)
     counts = block_weights(time, block_steps=steps, samples=samples, seed=seed)
     logger.info("Verifying %s: %d steps, %d resamples of blocks of %d steps", names, time.size, samples, steps)
     maps: dict[str, xr.DataArray] = {}
+    curves: dict[str, xr.DataArray] = {}
     rows: list[dict[str, object]] = []
+    cells = {region: mask.transpose(*grid.dims).values.astype(bool) for region, mask in (regions or {}).items()}
+    parts = Parts(cells, _seasons(time))
     for name in names:
-        scores = _Scores(truth[name], area.transpose(*grid.dims), counts)
+        count = _transposed(valid[name], truth[name], grid.dims)
+        events = tuple((thresholds or {}).get(name, ())) or _percentiles(truth[name])
+        box = largest_box(count < time.size)
+        setting = Setting(
+            *(area.transpose(*grid.dims).values, _spacing(grid), scale, float(data_ranges[name]), events, box)
+        )
+        scores = Scores(truth[name], area.transpose(*grid.dims), counts, count, setting, parts)
         for chunk in _time_chunks(truth[name]):
             scores.add_fields(*inputs.read(prediction[name], truth[name], chunk, dims), chunk, float(data_ranges[name]))
         for chunk in _cell_chunks(truth[name], grid.dims, samples):
             scores.add_series(*inputs.read(prediction[name], truth[name], chunk, (*grid.dims, "time")), chunk)
         maps |= {f"{name}_{metric}": field for metric, field in scores.maps().items()}
+        curves |= {f"{name}_{curve}": field for curve, field in scores.curves().items()}
         rows += scores.rows(name, confidence)
-    return grid.placed(xr.Dataset(maps)), pd.DataFrame(rows)
+    columns = ("variable", "metric", "unit", "threshold", "scale", "season", "region", "value", "lower", "upper")
+    table = pd.DataFrame(rows).reindex(columns=list(columns))
+    return grid.placed(xr.Dataset(maps)).assign(curves), table
 
 
-class _Scores:
-    """Collects the scores of one predictand while its fields and series pass by in pieces."""
-
-    def __init__(self, truth: xr.DataArray, area: xr.DataArray, counts: CountArray) -> None:
-        self.dims = area.dims
-        self.area = area.values.astype(np.float64) / float(area.sum())
-        self.counts = counts
-        self.unit = str(truth.attrs["units"])
-        self.long_name = truth.attrs.get("long_name", truth.name)
-        record = counts.shape[1]
-        self._needed = min(record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * record)))
-        self._maps = {name: np.full(self.area.shape, np.nan) for name in METRICS}
-        self._comments: dict[str, str] = {}
-        self._totals = {metric.name: np.zeros((2, *self.area.shape)) for metric in _needing("fields")}
-        """Per cell: sum over time of each local score of fields, and number of steps where it is defined."""
-        self._steps: dict[str, FloatArray] = {}
-        """Sum over the domain ``(time,)`` of area times each local score of fields and each term of pooled scores."""
-        self._areas: dict[str, FloatArray] = {}
-        """Area ``(time,)`` that those sums are over, the whole domain's being 1."""
-        self._sums = {metric: np.zeros(counts.shape[0]) for metric in METRICS}
-        self._weights = {metric: np.zeros(counts.shape[0]) for metric in METRICS}
-        """Per resample: sum over cells of area times score, and of area, where the score is defined."""
-
-    def add_fields(
-        self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice], data_range: float
-    ) -> None:
-        """Take in some whole fields ``(time, Y, X)``."""
-        for metric in _needing("fields"):
-            local = metric.function(forecast, observation, data_range=data_range)
-            defined = local.notnull().values
-            values = np.where(defined, local.values, 0.0)
-            self._totals[metric.name] += values.sum(axis=0), defined.sum(axis=0)
-            self._per_step(self._steps, metric.name)[chunk["time"]] = np.tensordot(values, self.area, axes=2)
-            self._per_step(self._areas, metric.name)[chunk["time"]] = np.tensordot(defined, self.area, axes=2)
-            self._comments[metric.name] = local.attrs.get("comment", "")
-
-    def add_series(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice]) -> None:
-        """Take in some whole series ``(Y, X, time)``."""
-        # Contiguous in time, as ranking, correlations and products of matrices need it.
-        pair = [np.ascontiguousarray(field.values).reshape(-1, field.shape[-1]) for field in (forecast, observation)]
-        steps = np.isfinite(pair[1]).sum(axis=1)
-        some = steps > 0  # not the sea
-        if not some.any():
-            return
-        pair = pair if some.all() else [values[some] for values in pair]
-        enough = steps[some] >= self._needed
-        self._add_maps(pair, observation, chunk, some, enough)
-        series = moments.CellSeries(*pair)
-        box = tuple(chunk[str(dim)] for dim in self.dims)
-        self._add_pooled(series, self.area[box].ravel()[some])
-        self._add_cells(series, self.area[box].ravel()[some] * enough)
-
-    def maps(self) -> dict[str, xr.DataArray]:
-        """Map ``(Y, X)`` of each score, without coordinates."""
-        for name, (sums, steps) in self._totals.items():
-            self._maps[name] = moments.ratio(sums, steps)
-            if not steps.any():
-                self._comments[name] += "; every window holds missing cells, so nothing is defined"
-                logger.warning("%s of %s is undefined: every window holds missing cells", name, self.long_name)
-            elif (steps < self.counts.shape[1]).any():
-                self._comments[name] += "; undefined where the window holds missing cells"
-        fields = {}
-        for metric in METRICS.values():
-            attributes = {"long_name": f"{metric.long_name} of {self.long_name}", "units": self._unit(metric)}
-            comment = self._comments.get(metric.name)
-            attributes |= {"comment": comment} if comment else {}
-            fields[metric.name] = xr.DataArray(self._maps[metric.name], dims=self.dims, attrs=attributes)
-        return fields
-
-    def rows(self, name: str, confidence: float) -> list[dict[str, object]]:
-        """Rows of the table for this predictand."""
-        rows: list[dict[str, object]] = []
-        for metric in METRICS.values():
-            value, resampled = self._domain_value(metric)
-            lower, upper = intervals(resampled, confidence=confidence)
-            row = {"variable": name, "metric": metric.name, "unit": self._unit(metric)}
-            rows.append(row | {"value": value, "lower": float(lower), "upper": float(upper)})
-        return rows
-
-    def _add_maps(
-        self,
-        pair: list[FloatArray],
-        observation: xr.DataArray,
-        chunk: dict[str, slice],
-        some: np.ndarray,
-        enough: np.ndarray,
-    ) -> None:
-        """Take in the maps' values at some cells of a box: NaN at the others."""
-        fields = [xr.DataArray(values, {"time": observation["time"]}, ("cell", "time")) for values in pair]
-        for metric in _needing("series"):
-            values = metric.function(*fields, reduce_dims="time").values
-            box = np.full(some.size, np.nan)
-            box[some] = values if metric.domain == "pooled" else np.where(enough, values, np.nan)
-            self._maps[metric.name][tuple(chunk[str(dim)] for dim in self.dims)] = box.reshape(observation.shape[:2])
-
-    def _add_pooled(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
-        for term in _terms("pooled"):
-            self._per_step(self._steps, term)[:] += cell_area @ moments.TERMS[term](series)
-        valid = self._per_step(self._areas, _SERIES)
-        valid += cell_area.sum() if series.valid is None else cell_area @ series.valid
-
-    def _add_cells(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
-        if series.valid is None:
-            drawn = np.full((cell_area.size, self.counts.shape[0]), float(self.counts.shape[1]))
-        else:
-            drawn = resampled_sums(series.valid.astype(np.float64), self.counts)
-        means = {
-            term: moments.ratio(resampled_sums(moments.TERMS[term](series), self.counts), drawn)
-            for term in _terms("cells")
-        }
-        for metric in _needing("series"):
-            if metric.domain == "cells" and metric.moments:
-                values = metric.moments.score(*(means[term] for term in metric.moments.terms))
-                self._sums[metric.name] += cell_area @ np.nan_to_num(values)
-                self._weights[metric.name] += cell_area @ ~np.isnan(values)
-
-    def _domain_value(self, metric: Metric) -> tuple[float, FloatArray]:
-        """Value over the domain, and that of each resample ``(sample,)``; NaN where undefined."""
-        if metric.domain == "cells":
-            values = xr.DataArray(self._maps[metric.name], dims=self.dims)
-            resampled = moments.ratio(self._sums[metric.name], self._weights[metric.name])
-            return float(values.weighted(xr.DataArray(self.area, dims=self.dims)).mean()), resampled
-        if metric.moments is None:
-            value, resampled = self._pooled(metric.name, metric.name)
-            return float(value), resampled
-        means = [self._pooled(term, _SERIES) for term in metric.moments.terms]
-        value, resampled = (metric.moments.score(*each) for each in zip(*means, strict=True))
-        return float(value), resampled
-
-    def _pooled(self, term: str, area: str) -> tuple[FloatArray, FloatArray]:
-        """Mean over valid cells and steps, of the record and of each resample ``(sample,)``."""
-        sums, areas = self._steps[term], self._areas[area]
-        record = moments.ratio(np.asarray(sums.sum()), np.asarray(areas.sum()))
-        return record, moments.ratio(resampled_sums(sums, self.counts), resampled_sums(areas, self.counts))
-
-    def _per_step(self, collected: dict[str, FloatArray], key: str) -> FloatArray:
-        return collected.setdefault(key, np.zeros(self.counts.shape[1]))
-
-    def _unit(self, metric: Metric) -> str:
-        return difference_units(self.unit) if metric.unit == "same" else "1"
+def _transposed(count: np.ndarray, truth: xr.DataArray, dims: tuple[str, str]) -> np.ndarray:
+    order = [str(dim) for dim in truth.dims if dim != "time"]
+    return count if order == list(dims) else count.T
 
 
-def _needing(what: Literal["series", "fields"]) -> list[Metric]:
-    return [metric for metric in METRICS.values() if metric.needs == what]
+def _seasons(time: xr.DataArray) -> dict[str, np.ndarray]:
+    """Return the steps of each season of which the record has some; none where it has steps of one season only."""
+    months = time.dt.month.values
+    found = {name: np.isin(months, some) for name, some in SEASONS.items()}
+    found = {name: steps for name, steps in found.items() if steps.any()}
+    return found if len(found) > 1 else {}
 
 
-def _terms(domain: Literal["pooled", "cells"]) -> list[str]:
-    """Terms that the scores with this kind of domain value are made of, each once."""
-    chosen = [metric.moments for metric in METRICS.values() if metric.domain == domain and metric.moments]
-    return list(dict.fromkeys(term for each in chosen for term in each.terms))
+def _spacing(grid: Grid) -> tuple[float, float]:
+    """Return the mean distance of neighbouring rows and columns, km: great circles on a sphere."""
+    lat, lon = np.deg2rad(grid.lat), np.deg2rad(grid.lon)
+
+    def mean(one: tuple[slice, slice], other: tuple[slice, slice]) -> float:
+        half = np.sin((lat[one] - lat[other]) / 2) ** 2
+        half += np.cos(lat[one]) * np.cos(lat[other]) * np.sin((lon[one] - lon[other]) / 2) ** 2
+        return float((2 * _EARTH * np.arcsin(np.sqrt(half))).mean())
+
+    everything, first, last = slice(None), slice(None, -1), slice(1, None)
+    return mean((first, everything), (last, everything)), mean((everything, first), (everything, last))
+
+
+def _percentiles(truth: xr.DataArray) -> tuple[float, ...]:
+    """Return the percentiles `EVENTS` of the truth, each once, from steps spread over the record."""
+    steps = max(1, _DRAWN * truth.sizes["time"] // truth.size)
+    chosen = np.unique(np.linspace(0, truth.sizes["time"] - 1, steps).round().astype(int))
+    return tuple(np.unique(np.nanpercentile(truth.isel(time=chosen).values, EVENTS)).tolist())
 
 
 def _time_chunks(field: xr.DataArray) -> Iterator[dict[str, slice]]:

@@ -1,0 +1,394 @@
+"""What the scores of one predictand are made of, collected while its fields and series pass by in pieces."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from dl4ds_core.io import difference_units
+from dl4ds_core.verification import moments
+from dl4ds_core.verification.bootstrap import CountArray, FloatArray, intervals, resampled_sums
+from dl4ds_core.verification.metrics import METRICS, Metric
+from dl4ds_core.verification.structure import Setting, Structure, Terms, spectral_terms
+
+__all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "Parts", "Scores"]
+
+logger = logging.getLogger(__name__)
+
+BoolArray = npt.NDArray[np.bool_]
+
+FEWEST_STEPS = 30
+"""A cell with fewer valid steps has no correlation, unless it has all steps of the record."""
+
+SMALLEST_SHARE = 0.1
+"""Nor has a cell with a smaller share of valid steps."""
+
+SOME_CELLS = 48
+"""So many cells, spread over the domain, are resampled for the interval of a score that has no moments."""
+
+SOME_SAMPLES = 200
+"""And so many resamples of them are made at most."""
+
+_SERIES = "series"
+"""Key of the valid area of each step, which all scores of series share; scores of fields have their own."""
+
+_WHOLE = 0
+"""Place of the whole domain among the regions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Parts of domain and period that have scores of their own, besides the whole.
+
+    Attributes
+    ----------
+    regions : mapping of str to numpy.ndarray
+        Cells ``(Y, X)`` of each region.
+    seasons : mapping of str to numpy.ndarray
+        Steps ``(time,)`` of each season.
+    """
+
+    regions: Mapping[str, BoolArray]
+    seasons: Mapping[str, BoolArray]
+
+
+class Scores:
+    """Collects the scores of one predictand.
+
+    Parameters
+    ----------
+    truth : xarray.DataArray
+        The predictand ``(time, Y, X)``; only its size, times and attributes are looked at.
+    area : xarray.DataArray
+        Cell areas ``(Y, X)``.
+    counts : numpy.ndarray
+        Resamples ``(sample, time)`` of `block_weights`.
+    steps : numpy.ndarray
+        Number of valid steps of each cell ``(Y, X)``.
+    setting : Setting
+        What scores of the structure of fields must know.
+    parts : Parts
+        Regions and seasons.
+    """
+
+    def __init__(
+        self,
+        truth: xr.DataArray,
+        area: xr.DataArray,
+        counts: CountArray,
+        steps: npt.NDArray[np.intp],
+        setting: Setting,
+        parts: Parts,
+    ) -> None:
+        self.dims = area.dims
+        whole = area.values.astype(np.float64) / float(area.sum())
+        self.area = np.stack([whole, *(np.where(cells, whole, 0.0) for cells in parts.regions.values())])
+        """Share of the domain's area ``(region, Y, X)``: the whole first."""
+        self.counts, self.setting, self.parts = counts, setting, parts
+        self.unit = str(truth.attrs["units"])
+        self.long_name = truth.attrs.get("long_name", truth.name)
+        self.time = truth["time"]
+        self.clock = moments.Clock(truth["time"])
+        self._record = counts.shape[1]
+        needed = min(self._record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * self._record)))
+        self._enough = steps >= needed
+        self._maps: dict[str, FloatArray] = {}
+        """Map ``(Y, X)`` of each score, or ``(Y, X, threshold)``."""
+        self._labels: dict[str, FloatArray] = {}
+        self._comments: dict[str, str] = {}
+        self._totals = {name: np.zeros((2, *whole.shape)) for name, _ in _functions(fields=True)}
+        """Per cell: sum over time of each local score of fields, and number of steps where it is defined."""
+        self._steps: dict[str, FloatArray] = {}
+        """Sum over a region ``(region, time)`` of area times each local score of fields and term of pooled scores."""
+        self._areas: dict[str, FloatArray] = {}
+        """Area ``(region, time)`` that those sums are over, that of the whole domain being 1."""
+        self._structure: dict[object, Terms] = {}
+        """Terms ``(time, ...)`` of the scores of structure, by the function that gives them."""
+        shape = (self.area.shape[0], counts.shape[0])
+        self._sums = {metric.name: np.zeros(shape) for metric, _ in _by_moments("cells")}
+        self._weights = {name: np.zeros(shape) for name in self._sums}
+        """Per region and resample: sum over cells of area times score, and of area, where the score is defined."""
+        self._some = _spread(self._enough, SOME_CELLS)
+        self._pairs: list[list[FloatArray]] = []
+        """Series ``(cell, time)`` of some cells, and their areas."""
+
+    def add_fields(
+        self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice], data_range: float
+    ) -> None:
+        """Take in some whole fields ``(time, Y, X)``."""
+        steps = chunk["time"]
+        for name, function in _functions(fields=True):
+            local = function(forecast, observation, data_range=data_range)
+            defined = local.notnull().values
+            values = np.where(defined, local.values, 0.0)
+            self._totals[name] += values.sum(axis=0), defined.sum(axis=0)
+            for collected, each in ((self._steps, values), (self._areas, defined)):
+                self._per_step(collected, name)[:, steps] = np.einsum("ryx,tyx->rt", self.area, each)
+            self._comments[name] = local.attrs.get("comment", "")
+        for terms in dict.fromkeys(
+            each.source.terms for each in METRICS.values() if isinstance(each.source, Structure)
+        ):
+            kept = self._structure.setdefault(terms, {})
+            for name, values in terms(forecast.values, observation.values, self.setting).items():
+                kept.setdefault(name, np.full((self._record, *values.shape[1:]), np.nan))[steps] = values
+
+    def add_series(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice]) -> None:
+        """Take in some whole series ``(Y, X, time)``."""
+        # Contiguous in time, as ranking, correlations and products of matrices need it.
+        pair = [np.ascontiguousarray(field.values).reshape(-1, field.shape[-1]) for field in (forecast, observation)]
+        some = np.isfinite(pair[1]).any(axis=1)  # not the sea
+        if not some.any():
+            return
+        pair = pair if some.all() else [values[some] for values in pair]
+        box = tuple(chunk[str(dim)] for dim in self.dims)
+        enough = self._enough[box].ravel()[some]
+        series = moments.CellSeries(pair[0], pair[1], self.clock)
+        area = self.area[:, *box].reshape(self.area.shape[0], -1)[:, some]
+        for metric in METRICS.values():
+            if not (metric.fields or isinstance(metric.source, Structure)):
+                values = self._of_cells(metric.name, metric.source, pair, series)
+                if metric.domain == "cells":
+                    values = np.where(enough.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+                kept = self._maps.setdefault(metric.name, np.full((*self._enough.shape, *values.shape[1:]), np.nan))
+                kept[box][some.reshape(observation.shape[:2])] = values
+        self._add_pooled(series, area)
+        self._add_cells(series, area * enough)
+        chosen = self._some[box].ravel()[some]
+        if chosen.any():
+            self._pairs.append([pair[0][chosen], pair[1][chosen], area[_WHOLE][chosen]])
+
+    def maps(self) -> dict[str, xr.DataArray]:
+        """Map ``(Y, X)`` of each score, without coordinates; of one with several values, ``<name>_<value>``."""
+        for name, (sums, steps) in self._totals.items():
+            self._maps[name] = moments.ratio(sums, steps)
+            if not steps.any():
+                self._comments[name] += "; every window holds missing cells, so nothing is defined"
+                logger.warning("%s of %s is undefined: every window holds missing cells", name, self.long_name)
+            elif (steps < self._record).any():
+                self._comments[name] += "; undefined where the window holds missing cells"
+        fields = {}
+        for metric in METRICS.values():
+            if metric.name not in self._maps:
+                continue
+            attributes = {"long_name": f"{metric.long_name} of {self.long_name}", "units": self._unit(metric)}
+            comment = self._comments.get(metric.name)
+            attributes |= {"comment": comment} if comment else {}
+            values = self._maps[metric.name]
+            if values.ndim == 2:
+                fields[metric.name] = xr.DataArray(values, dims=self.dims, attrs=attributes)
+                continue
+            for place, label in enumerate(self._labels[metric.name]):
+                named = attributes | {"long_name": f"{metric.long_name} ({label:g}) of {self.long_name}"}
+                fields[f"{metric.name}_{label:g}"] = xr.DataArray(values[..., place], dims=self.dims, attrs=named)
+        return fields
+
+    def curves(self) -> dict[str, xr.DataArray]:
+        """Series and spectra beside the maps: RMSE of each step, resampled RMSE and MAE, and mean spectra."""
+        fields = {}
+        for metric, source in _by_moments("pooled"):
+            area = self._areas[_SERIES][_WHOLE]
+            series = source.score(*(moments.ratio(self._steps[term][_WHOLE], area) for term in source.terms))
+            resampled = self._values(metric, _WHOLE)[1]
+            attributes = {"long_name": f"{metric.long_name} of {self.long_name}", "units": self._unit(metric)}
+            fields[f"{metric.name}_by_step"] = xr.DataArray(series, {"time": self.time}, ["time"], attrs=attributes)
+            fields[f"{metric.name}_resampled"] = xr.DataArray(resampled, dims=["sample"], attrs=attributes)
+        numbers = self.setting.wavenumbers
+        if numbers.size:
+            axis = xr.DataArray(numbers, dims=["wavenumber"], attrs={"long_name": "wavenumber", "units": "km-1"})
+            for which, text in (("forecast", "prediction"), ("observation", "truth")):
+                mean = np.nanmean(self._structure[spectral_terms][which], axis=0)
+                attributes = {"long_name": f"power spectrum of {self.long_name}, {text}"}
+                attributes["units"] = f"({self._unit(METRICS['rmse'])})2"
+                fields[f"spectrum_{text}"] = xr.DataArray(mean, {"wavenumber": axis}, ["wavenumber"], attrs=attributes)
+        return fields
+
+    def rows(self, name: str, confidence: float) -> list[dict[str, object]]:
+        """Rows of the table for this predictand."""
+        rows: list[dict[str, object]] = []
+        for metric in METRICS.values():
+            about = {"variable": name, "metric": metric.name, "unit": self._unit(metric)}
+            for where, value, resampled in self._scored(metric):
+                lower, upper = intervals(resampled, confidence=confidence)
+                rows.append(about | where | {"value": value, "lower": float(lower), "upper": float(upper)})
+        return rows
+
+    def _scored(self, metric: Metric) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
+        """Each value of a score: what it is about, the value, and that of each resample ``(sample,)``."""
+        if isinstance(metric.source, Structure):
+            yield from self._structured(metric.source)
+        elif not (metric.fields or isinstance(metric.source, moments.Moments)):
+            yield from self._by_some_cells(metric.name, metric.source)
+        else:
+            yield {}, *self._values(metric, _WHOLE)
+            for place, region in enumerate(self.parts.regions, 1):
+                yield {"region": region}, *self._values(metric, place)
+            if metric.domain == "pooled":
+                for season, steps in self.parts.seasons.items():
+                    yield {"season": season}, *self._values(metric, _WHOLE, steps)
+
+    def _structured(self, structure: Structure) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
+        terms = self._structure[structure.terms]
+        defined = {key: ~np.isnan(values) for key, values in terms.items()}
+        filled = {key: np.where(defined[key], values, 0.0) for key, values in terms.items()}
+
+        def means(counts: FloatArray) -> Terms:
+            return {
+                key: moments.ratio(
+                    np.tensordot(counts, filled[key], axes=1), np.tensordot(counts, defined[key].astype(float), axes=1)
+                )
+                for key in terms
+            }
+
+        score = structure.score
+        whole = score(means(np.ones(self._record)), self.setting)
+        drawn = means(self.counts.astype(np.float64))
+        resampled = [
+            score({key: values[sample] for key, values in drawn.items()}, self.setting)
+            for sample in range(self.counts.shape[0])
+        ]
+        for place, (threshold, scale) in enumerate(structure.labels(self.setting)):
+            values = np.array([each[place] for each in resampled])
+            yield {"threshold": threshold, "scale": scale}, float(whole[place]), values
+
+    def _by_some_cells(
+        self, name: str, function: Callable[..., xr.DataArray]
+    ) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
+        """Values over all cells; resampled are those of some cells, with their median at the value over all.
+
+        A resample has ties that the record has not, which moves distances of distributions: only the spread is used.
+        """
+        values = self._maps.get(name)
+        if values is None or not self._pairs:
+            yield {}, math.nan, np.full(1, np.nan)
+            return
+        whole = np.atleast_1d(_mean(values, self.area[_WHOLE]))
+        pair = [np.concatenate(parts) for parts in zip(*self._pairs, strict=True)]
+        area = pair.pop()
+        steps = np.arange(self._record)
+        samples = [np.repeat(steps, row) for row in self.counts[:SOME_SAMPLES]]
+        drawn = np.stack(
+            [
+                np.atleast_1d(_mean(self._called(name, function, *(field[:, chosen] for field in pair)), area))
+                for chosen in samples
+            ]
+        )
+        resampled = drawn + whole - np.median(drawn, axis=0)
+        labels = self._labels.get(name, np.full(1, np.nan))
+        for place, label in enumerate(labels):
+            yield {"threshold": float(label)}, float(whole[place]), resampled[:, place]
+
+    def _of_cells(
+        self,
+        name: str,
+        source: moments.Moments | Callable[..., xr.DataArray],
+        pair: list[FloatArray],
+        series: moments.CellSeries,
+    ) -> FloatArray:
+        """Score of each cell over its record, ``(cell,)`` or ``(cell, threshold)``."""
+        if not isinstance(source, moments.Moments):
+            return self._called(name, source, *pair)
+        cells = pair[0].shape[0]
+        steps = np.full(cells, float(self._record)) if series.valid is None else series.valid.sum(axis=1, dtype=float)
+        sums = [moments.TERMS[term](series).sum(axis=1) for term in source.terms]
+        return np.asarray(source.score(*(moments.ratio(each, steps) for each in sums)))
+
+    def _called(
+        self, name: str, function: Callable[..., xr.DataArray], forecast: FloatArray, observation: FloatArray
+    ) -> FloatArray:
+        """Call a function of series ``(cell, time)``."""
+        fields = [xr.DataArray(values, dims=("cell", "time")) for values in (forecast, observation)]
+        values = function(*fields, reduce_dims="time")
+        if "threshold" in values.dims:
+            self._labels[name] = values["threshold"].values
+        return np.asarray(values.values)
+
+    def _add_pooled(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
+        for term in _terms("pooled"):
+            self._per_step(self._steps, term)[:] += cell_area @ moments.TERMS[term](series)
+        valid = self._per_step(self._areas, _SERIES)
+        valid += cell_area.sum(axis=1)[:, None] if series.valid is None else cell_area @ series.valid
+
+    def _add_cells(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
+        if series.valid is None:
+            drawn = np.full((cell_area.shape[1], self.counts.shape[0]), float(self._record))
+        else:
+            drawn = resampled_sums(series.valid.astype(np.float64), self.counts)
+        means = {
+            term: moments.ratio(resampled_sums(moments.TERMS[term](series), self.counts), drawn)
+            for term in _terms("cells")
+        }
+        for metric, source in _by_moments("cells"):
+            values = source.score(*(means[term] for term in source.terms))
+            self._sums[metric.name] += cell_area @ np.nan_to_num(values)
+            self._weights[metric.name] += cell_area @ ~np.isnan(values)
+
+    def _values(self, metric: Metric, region: int, steps: BoolArray | None = None) -> tuple[float, FloatArray]:
+        """Value over a region, and that of each resample ``(sample,)``; NaN where undefined."""
+        if metric.domain == "cells":
+            resampled = moments.ratio(self._sums[metric.name][region], self._weights[metric.name][region])
+            return float(_mean(self._maps[metric.name], self.area[region])), resampled
+        if not isinstance(metric.source, moments.Moments):
+            value, resampled = self._pooled(metric.name, metric.name, region, steps)
+            return float(value), resampled
+        means = [self._pooled(term, _SERIES, region, steps) for term in metric.source.terms]
+        value, resampled = (metric.source.score(*each) for each in zip(*means, strict=True))
+        return float(value), resampled
+
+    def _pooled(self, term: str, area: str, region: int, steps: BoolArray | None) -> tuple[FloatArray, FloatArray]:
+        """Mean over valid cells and steps, of the record and of each resample ``(sample,)``."""
+        chosen = slice(None) if steps is None else steps
+        sums, areas = self._steps[term][region, chosen], self._areas[area][region, chosen]
+        counts = self.counts[:, chosen]
+        record = moments.ratio(np.asarray(sums.sum()), np.asarray(areas.sum()))
+        return record, moments.ratio(resampled_sums(sums, counts), resampled_sums(areas, counts))
+
+    def _per_step(self, collected: dict[str, FloatArray], key: str) -> FloatArray:
+        return collected.setdefault(key, np.zeros((self.area.shape[0], self._record)))
+
+    def _unit(self, metric: Metric) -> str:
+        return difference_units(self.unit) if metric.unit == "same" else metric.unit
+
+
+def _functions(*, fields: bool) -> list[tuple[str, Callable[..., xr.DataArray]]]:
+    """Name and function of scores that are given by one, of fields or of series."""
+    return [
+        (metric.name, metric.source)
+        for metric in METRICS.values()
+        if metric.fields == fields and not isinstance(metric.source, moments.Moments | Structure)
+    ]
+
+
+def _by_moments(domain: Literal["pooled", "cells"]) -> list[tuple[Metric, moments.Moments]]:
+    return [
+        (metric, metric.source)
+        for metric in METRICS.values()
+        if metric.domain == domain and isinstance(metric.source, moments.Moments)
+    ]
+
+
+def _terms(domain: Literal["pooled", "cells"]) -> list[str]:
+    """Terms that the scores with this kind of domain value are made of, each once."""
+    return list(dict.fromkeys(term for _, source in _by_moments(domain) for term in source.terms))
+
+
+def _mean(values: FloatArray, area: FloatArray) -> FloatArray:
+    """Mean by area over cells where the values ``(Y, X[, threshold])`` or ``(cell[, threshold])`` are defined."""
+    weights = area.reshape(area.shape + (1,) * (values.ndim - area.ndim)) * ~np.isnan(values)
+    axes = tuple(range(area.ndim))
+    return moments.ratio((weights * np.nan_to_num(values)).sum(axis=axes), weights.sum(axis=axes))
+
+
+def _spread(enough: BoolArray, number: int) -> BoolArray:
+    """Choose so many cells, spread evenly among those that have enough steps."""
+    chosen = np.zeros(enough.size, dtype=bool)
+    known = np.flatnonzero(enough)
+    if known.size:
+        chosen[known[np.unique(np.linspace(0, known.size - 1, number).round().astype(np.intp))]] = True
+    return chosen.reshape(enough.shape)

@@ -1,0 +1,263 @@
+"""Scores of the structure of fields: spectra, neighbourhoods, patterns, and what coarsening gives back.
+
+Each of them is a function of temporal means, so that its interval is had by weighting the steps: one function gives
+the terms of some whole fields, another one the score from the means of those terms over any steps. Steps where a term
+is NaN don't count for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "COARSE",
+    "FRACTIONS",
+    "PATTERN",
+    "PERFECT_PSNR",
+    "POWER_RATIO",
+    "PSNR",
+    "SPECTRAL_DISTANCE",
+    "Setting",
+    "Structure",
+    "largest_box",
+    "spectral_terms",
+]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+Terms = dict[str, FloatArray]
+
+WINDOWS = (1, 3, 9, 27)
+"""Widths in cells of the neighbourhoods of the fractions skill score; those wider than the domain are left out."""
+
+PERFECT_PSNR = 120.0
+"""In dB: without errors the ratio would be infinite, so errors below a millionth of the range count as this."""
+
+COARSE_CELLS = 4
+"""Waves shorter than so many coarse cells are the detail that a network adds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What scores of fields must know besides the fields.
+
+    Attributes
+    ----------
+    area : numpy.ndarray
+        Cell areas ``(Y, X)``, in any unit.
+    spacing : tuple of float
+        Distance of neighbouring rows and columns, km.
+    scale : int
+        Fine cells per coarse cell, along each axis.
+    data_range : float
+        Range of the predictand over the training period, in its units.
+    thresholds : tuple of float
+        Of events, in units of the predictand: an event is a value of at least so much.
+    box : tuple of slice
+        Rows and columns of the largest box without a missing cell at any step; empty slices where there is none.
+    """
+
+    area: FloatArray
+    spacing: tuple[float, float]
+    scale: int
+    data_range: float
+    thresholds: tuple[float, ...]
+    box: tuple[slice, slice]
+
+    @cached_property
+    def windows(self) -> tuple[int, ...]:
+        """Widths of neighbourhoods, in cells."""
+        return tuple(width for width in WINDOWS if width <= min(self.area.shape))
+
+    @cached_property
+    def wavenumbers(self) -> FloatArray:
+        """Middle of each ring of wavenumbers ``(ring,)``, cycles per km, without the mean field."""
+        return (np.arange(self._rings.max() + 1 if self._rings.size else 0)[1:]) * self._width
+
+    @cached_property
+    def _width(self) -> float:
+        shape = [part.stop - part.start for part in self.box]
+        return 1.0 / max(size * step for size, step in zip(shape, self.spacing, strict=True))
+
+    @cached_property
+    def _rings(self) -> npt.NDArray[np.intp]:
+        """Ring ``(Y, X)`` of each wave of the box; -1 beyond the shortest wave that both axes have."""
+        shape = [part.stop - part.start for part in self.box]
+        if min(shape) < 2 * COARSE_CELLS:
+            return np.zeros((0, 0), dtype=np.intp)
+        rows, columns = (np.fft.fftfreq(size, step) for size, step in zip(shape, self.spacing, strict=True))
+        length = np.hypot(rows[:, None], columns)
+        rings = np.rint(length / self._width).astype(np.intp)
+        return np.where(length <= 0.5 / max(self.spacing), rings, -1)
+
+    def spectra(self, fields: FloatArray) -> FloatArray:
+        """Power by wavenumber ``(time, ring)`` of fields, averaged over directions.
+
+        The field in the box, less its mean, is tapered by a Hann window along both axes, whose loss of variance is
+        made up for. Denis et al. (2002, doi:10.1175/1520-0493(2002)130<1812:SDOTDA>2.0.CO;2) discuss alternatives.
+        """
+        inside = self._rings >= 0
+        if not inside.any():
+            return np.full((fields.shape[0], 0), np.nan)
+        values = fields[:, *self.box]
+        taper = np.outer(*(np.hanning(size + 2)[1:-1] for size in values.shape[1:]))
+        values = (values - values.mean(axis=(1, 2), keepdims=True)) * (taper / np.sqrt((taper**2).mean()))
+        power = np.abs(np.fft.fft2(values)) ** 2 / taper.size**2
+        numbers = self._rings[inside]
+        waves = np.bincount(numbers)
+        sums = np.stack([np.bincount(numbers, step[inside]) for step in power])
+        return np.asarray((sums / waves)[:, 1:])
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How a score of fields is had from temporal means.
+
+    Attributes
+    ----------
+    terms : callable
+        ``terms(forecast, observation, setting)`` of fields ``(time, Y, X)``, NaN where the observation is missing, in
+        both: a dict of arrays ``(time, ...)``, NaN at steps without that term.
+    score : callable
+        ``score(means, setting)``: an array of the score's values, one for each of `labels`.
+    labels : callable
+        ``labels(setting)``: threshold and scale of each value; NaN where there is none.
+    """
+
+    terms: Callable[[FloatArray, FloatArray, Setting], Terms]
+    score: Callable[[Mapping[str, FloatArray], Setting], FloatArray]
+    labels: Callable[[Setting], list[tuple[float, float]]] = lambda _: [(np.nan, np.nan)]
+
+
+def largest_box(missing: BoolArray) -> tuple[slice, slice]:
+    """Return rows and columns of the largest rectangle of cells ``(Y, X)`` of which none is missing.
+
+    Of equal ones the first; empty slices where all are missing. Each row is the base of a histogram of the cells above
+    it that are not missing; a stack finds the largest rectangle of a histogram in time proportional to its length.
+    """
+    best, found = 0, (slice(0, 0), slice(0, 0))
+    heights = np.zeros(missing.shape[1], dtype=np.intp)
+    for row, gaps in enumerate(missing):
+        heights = np.where(gaps, 0, heights + 1)
+        stack: list[tuple[int, int]] = []  # first column and height of rectangles that may go on
+        for column, height in enumerate([*heights.tolist(), 0]):
+            first = column
+            while stack and stack[-1][1] >= height:
+                first, tall = stack.pop()
+                if tall * (column - first) > best:
+                    best = tall * (column - first)
+                    found = slice(row - tall + 1, row + 1), slice(first, column)
+            stack.append((first, height))
+    return found
+
+
+def _psnr_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    valid = ~np.isnan(observation)
+    weights = setting.area * valid
+    squares = np.where(valid, forecast - observation, 0.0) ** 2
+    total = weights.sum(axis=(1, 2))
+    error = np.divide((weights * squares).sum(axis=(1, 2)), total, out=np.full_like(total, np.nan), where=total > 0)
+    return {"decibel": -10 * np.log10(np.maximum(error / setting.data_range**2, 10 ** (-PERFECT_PSNR / 10)))}
+
+
+def _pattern_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    weights = setting.area * ~np.isnan(observation)
+    pair = []
+    for field in (forecast, observation):
+        values = np.where(weights > 0, field, 0.0)
+        with np.errstate(invalid="ignore"):
+            mean = (weights * values).sum(axis=(1, 2), keepdims=True) / weights.sum(axis=(1, 2), keepdims=True)
+        pair.append(np.where(weights > 0, values - mean, 0.0))
+    product, first, second = (
+        (weights * one * other).sum(axis=(1, 2)) for one, other in (pair, pair[:1] * 2, pair[1:] * 2)
+    )
+    deviations = np.sqrt(first * second)
+    return {
+        "correlation": np.divide(product, deviations, out=np.full_like(product, np.nan), where=deviations > 0),
+    }
+
+
+def _coarse_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    valid = ~np.isnan(observation)
+    weights = _blocks(setting.area * valid, setting.scale)
+    error = _blocks(np.where(valid, (forecast - observation) * setting.area, 0.0), setting.scale)
+    means = np.divide(error, weights, out=np.zeros_like(error), where=weights > 0)
+    total = weights.sum(axis=(1, 2))
+    squares = (weights * means**2).sum(axis=(1, 2))
+    return {"square": np.divide(squares, total, out=np.full_like(total, np.nan), where=total > 0)}
+
+
+def _blocks(values: FloatArray, scale: int) -> FloatArray:
+    """Return sums ``(time, y, x)`` over coarse cells; fine cells beyond the last whole one are left out."""
+    rows, columns = (size // scale for size in values.shape[1:])
+    cut = values[:, : rows * scale, : columns * scale]
+    return np.asarray(cut.reshape(-1, rows, scale, columns, scale).sum(axis=(2, 4)))
+
+
+def spectral_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    """Return the power by wavenumber of prediction and truth."""
+    return {"forecast": setting.spectra(forecast), "observation": setting.spectra(observation)}
+
+
+def _spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    if not setting.wavenumbers.size:
+        return np.array([np.nan])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decibel = 10 * np.log10(means["forecast"] / means["observation"])
+    return np.array([np.sqrt((decibel**2).mean())])
+
+
+def _power_ratio(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    # A ring has as many waves as it is long.
+    weights = setting.wavenumbers * _short(setting)
+    below = (weights * means["observation"]).sum()
+    return np.array([(weights * means["forecast"]).sum() / below if below > 0 else np.nan])
+
+
+def _short(setting: Setting) -> BoolArray:
+    """Which rings hold waves shorter than `COARSE_CELLS` coarse cells."""
+    length = COARSE_CELLS * setting.scale * max(setting.spacing)
+    return np.asarray(setting.wavenumbers * length > 1.0)
+
+
+def _fraction_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    from scipy.ndimage import uniform_filter
+
+    distance, reference = [], []
+    for threshold in setting.thresholds:
+        # What is missing is no event.
+        events = [(field >= threshold).astype(np.float64) for field in (forecast, observation)]
+        for width in setting.windows:
+            size = (1, width, width)
+            predicted, observed = (uniform_filter(field, size, mode="constant") for field in events)
+            distance.append(((predicted - observed) ** 2).mean(axis=(1, 2)))
+            reference.append((predicted**2 + observed**2).mean(axis=(1, 2)))
+    return {"distance": np.stack(distance, axis=1), "reference": np.stack(reference, axis=1)}
+
+
+def _fraction_score(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:  # noqa: ARG001
+    reference = means["reference"]
+    share = np.divide(means["distance"], reference, out=np.full_like(reference, np.nan), where=reference > 0)
+    return np.asarray(1 - share)
+
+
+def _fraction_labels(setting: Setting) -> list[tuple[float, float]]:
+    return [(threshold, float(width)) for threshold in setting.thresholds for width in setting.windows]
+
+
+def _only(term: str, finish: Callable[[FloatArray], FloatArray] = np.asarray) -> Callable[..., FloatArray]:
+    """Return a score that is one mean, or a function of it."""
+    return lambda means, setting: np.atleast_1d(finish(means[term]))  # noqa: ARG005
+
+
+PSNR = Structure(_psnr_terms, _only("decibel"))
+PATTERN = Structure(_pattern_terms, _only("correlation"))
+COARSE = Structure(_coarse_terms, _only("square", np.sqrt))
+SPECTRAL_DISTANCE = Structure(spectral_terms, _spectral_distance)
+POWER_RATIO = Structure(spectral_terms, _power_ratio)
+FRACTIONS = Structure(_fraction_terms, _fraction_score, _fraction_labels)
