@@ -105,6 +105,9 @@ PARTS = {
     kind: {key: part_names(PATHS[entry.source]) for key, entry in entries.items()} for kind, entries in ENTRIES.items()
 }
 STATIC = f"{DATA}/static.nc" if CONFIG.data.static else []
+# How predictions are scored, and the static fields that regions are made of, if they are.
+SCORING = {key: value for key, value in plain(CONFIG.verification).items() if key != "baselines"}
+STATIC_OF_REGIONS = STATIC if any(region.field for region in CONFIG.verification.regions.values()) else []
 # "" where the record is divided once, else "fold<n>/": the folder of what belongs to a fold.
 FOLDED = bool(CONFIG.folds)
 FOLDS = [f"fold{number}/" for number in range(1, CONFIG.folds + 1)] or [""]

@@ -28,6 +28,7 @@ STAGES = {
     "score_scenario": "verify",
     "change": "verify",
     "summary": "verify",
+    "compare": "verify",
     "figures": "report",
     "ranking": "report",
     "cost": "report",
@@ -167,6 +168,7 @@ rule provenance:
 rule page:
     input:
         summary=rules.summary.output[0],
+        comparison=rules.compare.output[0],
         provenance=rules.provenance.output.record,
         template=TEMPLATES / "report.html.j2",
         style=[TEMPLATES / "report.css", TEMPLATES / "report.js"],
@@ -207,7 +209,7 @@ rule page:
 rule crate:
     input:
         provenance=rules.provenance.output.record,
-        files=[rules.page.output.report, rules.summary.output, rules.cost.output.table]
+        files=[rules.page.output.report, rules.summary.output, rules.compare.output, rules.cost.output.table]
         + run_files("scores.csv")
         + [file for name in ("model.keras", "scalers.nc", "spec.json", "history.csv") for file in trained_files(name)],
     output:

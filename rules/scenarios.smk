@@ -147,6 +147,7 @@ rule score_scenario:
         prediction=f"{RESULTS}/{{model}}/seed{{seed}}/scenarios/{{scenario}}.nc",
         truth=f"{DATA}/scenarios/{{scenario}}/fine.nc",
         statistics=f"{DATA}/samples/statistics.json",
+        static=STATIC_OF_REGIONS,
     output:
         scores=f"{RESULTS}/{{model}}/seed{{seed}}/scenarios/{{scenario}}-scores.nc",
         rows=f"{RESULTS}/{{model}}/seed{{seed}}/scenarios/{{scenario}}-scores.csv",
@@ -161,7 +162,8 @@ rule score_scenario:
         runtime=60,
     params:
         code=code("verify"),
-        bootstrap=plain(CONFIG.verification.bootstrap),
+        settings=SCORING,
+        scale=CONFIG.data.scale,
     message:
         "Scoring {wildcards.model}, seed {wildcards.seed}, in {wildcards.scenario}"
     script:

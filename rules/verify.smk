@@ -1,4 +1,4 @@
-"""Scores of every model and baseline, and one table of all of them."""
+"""Scores of every model and baseline, one table of all of them, and their differences."""
 
 
 rule score:
@@ -8,6 +8,7 @@ rule score:
         validation=f"{DATA}/samples/validation/fine.nc",
         test=f"{DATA}/samples/test/fine.nc",
         statistics=f"{DATA}/samples/statistics.json",
+        static=STATIC_OF_REGIONS,
     output:
         scores=f"{RESULTS}/{{model}}/seed{{seed}}/scores.nc",
         rows=f"{RESULTS}/{{model}}/seed{{seed}}/scores.csv",
@@ -24,7 +25,8 @@ rule score:
         runtime=60,
     params:
         code=code("verify"),
-        bootstrap=plain(CONFIG.verification.bootstrap),
+        settings=SCORING,
+        scale=CONFIG.data.scale,
     message:
         "Scoring {wildcards.model}, seed {wildcards.seed}"
     script:
@@ -56,8 +58,35 @@ rule summary:
         "../scripts/summarise.py"
 
 
+rule compare:
+    input:
+        summary=rules.summary.output[0],
+        scores=run_files("scores.nc"),
+    output:
+        f"{RESULTS}/verification/comparisons.csv",
+    log:
+        f"{LOGS}/compare.log",
+    benchmark:
+        f"{BENCHMARKS}/compare.tsv"
+    localrule: True
+    conda:
+        "../envs/verify.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("compare"),
+        config=GIVEN,
+        root=RESULTS,
+    message:
+        "Comparing all models with the one that is chosen on validation"
+    script:
+        "../scripts/compare.py"
+
+
 rule verify:
     input:
         rules.summary.output,
+        rules.compare.output,
         rules.scenarios.input,
     localrule: True

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dl4ds_core.config import parse
 from dl4ds_core.report import by_run, describe_samples, write_report
-from dl4ds_core.verification import read_summary
+from dl4ds_core.verification import read_comparison, read_summary
 
 
 def main(
@@ -23,6 +23,7 @@ def main(
     rankings: Sequence[str],
     histories: Sequence[str],
     inputs: Mapping[str, str],
+    comparison: str,
     root: str,
     command: str,
     report: str,
@@ -45,6 +46,7 @@ def main(
         rankings=rankings,
         histories={run: pd.read_csv(files[0]) for run, files in trainings.items()},
         inputs={name: pd.read_csv(path) for name, path in inputs.items()},
+        comparison=read_comparison(comparison),
         command=command,
     )
 
@@ -66,6 +68,7 @@ if "snakemake" in globals():
         rankings=list(job.input.rankings),
         histories=list(job.input.histories),
         inputs=dict(zip(job.params.scenarios, job.input.get("inputs", []), strict=True)),
+        comparison=job.input.comparison,
         root=job.params.root,
         command=job.params.command,
         report=job.output.report,

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dl4ds_core import io
 from dl4ds_core.grids import Grid
 from dl4ds_core.identity import product_attributes
-from dl4ds_core.verification import complete_rows, verify, write_summary
+from dl4ds_core.verification import cells_of_regions, complete_rows, verify, write_summary
 
 
 def main(
@@ -18,7 +19,9 @@ def main(
     statistics: str,
     model: str,
     seed: int,
-    bootstrap: Mapping[str, object],
+    settings: Mapping[str, Any],
+    scale: int,
+    static: str | None,
     about: Mapping[str, str],
     scores: str,
     rows: str,
@@ -27,6 +30,8 @@ def main(
     """Write the rows of all periods, and maps of scores over the last: the test period, or that of a scenario."""
     extremes = json.loads(Path(statistics).read_text(encoding="utf-8"))
     ranges = {name: upper - lower for name, (lower, upper) in extremes.items()}
+    bootstrap = settings["bootstrap"]
+    fields = io.open_dataset(static).load() if static else None
     tables = []
     for split, path in predictions.items():
         truth = io.open_dataset(truths[split])
@@ -36,9 +41,10 @@ def main(
             truth,
             area=grid.area,
             data_ranges=ranges,
-            block=str(bootstrap["block"]),
-            samples=int(str(bootstrap["samples"])),
-            confidence=float(str(bootstrap["confidence"])),
+            **bootstrap,
+            scale=scale,
+            thresholds=settings["thresholds"],
+            regions=cells_of_regions(grid, settings["regions"], fields),
         )
         tables.append(complete_rows(table, model=model, seed=seed, split=split, scenario=scenario))
         if split != "validation":
@@ -62,7 +68,9 @@ if "snakemake" in globals():
         statistics=job.input.statistics,
         model=job.wildcards.model,
         seed=int(job.wildcards.seed),
-        bootstrap=job.params.bootstrap,
+        settings=job.params.settings,
+        scale=job.params.scale,
+        static=job.input.get("static") or None,
         about=about(job.config),
         scores=job.output.scores,
         rows=job.output.rows,

@@ -21,10 +21,11 @@ from dl4ds_core.errors import DataError
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
 from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import typical_seeds
-from dl4ds_core.report.tables import cost_table, data_tables, score_table
+from dl4ds_core.report.scoring import score_table
+from dl4ds_core.report.tables import cost_table, data_tables
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
 from dl4ds_core.report.words import summary_in_words
-from dl4ds_core.verification import complete_rows
+from dl4ds_core.verification import COMPARISON_COLUMNS, complete_rows
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "report.html.j2"
 NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"
@@ -230,16 +231,79 @@ def test_loads_nothing_from_elsewhere(tmp_path: Path, picture: Path) -> None:
         assert f'id="{anchor}"' in text
 
 
-def test_all_models_are_in_both_tables_with_every_metric(tmp_path: Path) -> None:
+def test_all_models_are_in_the_tables_with_every_metric(tmp_path: Path) -> None:
+    """Errors of both periods, the other scores of the test period."""
     _, page = written(tmp_path)
-    found = [row for row in page.rows if len(row) == 5]
-    heads = [row for row in found if row[0] == "Model"]
-    assert heads == [["Model", "Seeds", "Bias (K)", "RMSE (K)", "Pearson corr."]] * 2
-    models = [row[0].split()[0] for row in found if row[0] != "Model"]
-    assert models == ["net", "other", "bicubic", "nearest"] * 2
-    net = next(row for row in found if row[0].startswith("net"))
-    assert net[0].split() == ["net", "network"]
-    assert net[1:] == ["3", "−0.032", "0.320 0.220 to 0.420", "0.968 0.100 to 0.200"]
+    heads = [row for row in page.rows if row[:2] == ["Model", "Seeds"]]
+    errors, series = ["Model", "Seeds", "Bias (K)", "RMSE (K)"], ["Model", "Seeds", "Pearson corr."]
+    assert heads == [errors, errors, series]
+    models = [row[0].split()[0] for row in page.rows if row and row[0].split()[-1] in ("network", "baseline")]
+    assert models == ["net", "other", "bicubic", "nearest"] * 3
+    of_net = [row for row in page.rows if row and row[0].split() == ["net", "network"]]
+    assert of_net[0][1:] == of_net[1][1:] == ["3", "−0.032", "0.320 0.220 to 0.420"]
+    assert of_net[2][1:] == ["3", "0.968 0.100 to 0.200"]
+
+
+def comparison(**significant: bool) -> pd.DataFrame:
+    """Models that are worse than net by 0.1 K each, significantly or not."""
+    table = pd.DataFrame({"model": list(significant), "significant": list(significant.values())})
+    about = {"variable": "t2m", "metric": "rmse", "reference": "net", "unit": "degC"}
+    table = table.assign(**about, difference=0.1, lower=0.05, upper=0.15, p=0.002)
+    table["p_adjusted"] = table["p"].where(table["significant"], 0.4)
+    return table.reindex(columns=list(COMPARISON_COLUMNS))
+
+
+def test_differences_and_whether_they_may_be_chance(tmp_path: Path) -> None:
+    text, page = written(tmp_path, comparison=comparison(other=False, bicubic=True))
+    assert "Difference from net" in page.text
+    rows = {row[0].split()[0]: row[1] for row in page.rows if row and "; p " in row[-1]}
+    assert rows == {"other": "+0.100 0.050 to 0.150; p 0.4", "bicubic": "+0.100 0.050 to 0.150; p 0.002"}
+    assert text.count('class="number soft"') == 1
+    assert (
+        "bicubic (0.600 K, 90% interval 0.500 to 0.700 K); the difference is significant (adjusted p 0.002)"
+        in page.text
+    )
+    assert "Of the other networks are not significantly different from it: other." in page.text
+    _, page = written(tmp_path, comparison=comparison(other=True, bicubic=True))
+    assert "The other network is significantly worse." in page.text
+
+
+def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:
+    parts = []
+    for model, value in (("net", 0.3), ("bicubic", 0.6)):
+        table = pd.DataFrame(
+            {
+                "variable": "t2m",
+                "metric": ["rmse", "rmse", "rmse", "quantile_bias", "fss", "fss"],
+                "unit": ["degC"] * 4 + ["1"] * 2,
+                "season": ["DJF", "JJA", None, None, None, None],
+                "region": [None, None, "coast", None, None, None],
+                "threshold": [np.nan, np.nan, np.nan, 99.0, 26.6001, 26.6001],
+                "scale": [np.nan] * 4 + [1.0, 9.0],
+                "value": [value, 2 * value, 3 * value, -value, 1 - value, 0.9],
+                "lower": [value - 0.1] * 5 + [np.nan],
+                "upper": [value + 0.1] * 5 + [np.nan],
+            }
+        )
+        parts.append(complete_rows(table, model=model, seed=1 if model == "net" else 0, split="test"))
+    _, page = written(tmp_path, table=pd.concat([summary(), *parts]))
+    heads = [row[1:] for row in page.rows if row[:1] == ["Model"] and "Seeds" not in row]
+    assert heads == [["DJF", "JJA"], ["coast"], ["99"], ["26.6, 1", "26.6, 9"]]
+    rows = [row[1:] for row in page.rows if row and row[0].split() == ["net", "network"]][3:]
+    assert rows == [
+        ["0.300 0.200 to 0.400", "0.600 0.200 to 0.400"],
+        ["0.900 0.200 to 0.400"],
+        ["−0.300 0.200 to 0.400"],
+        ["0.700 0.200 to 0.400", "0.900"],
+    ]
+
+
+def test_the_summary_says_whether_detail_is_added() -> None:
+    for ratio, expected in ((0.5, "50% of the truth's variance: it smooths."), (1.3, "it is too rough.")):
+        power = pd.DataFrame({"variable": ["t2m"], "metric": "power_ratio", "unit": "1", "value": ratio})
+        table = pd.concat([summary(), complete_rows(power, model="net", seed=1, split="test")])
+        sentences = summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9)
+        assert expected in sentences[-1]
 
 
 def test_markup_in_names_shows_as_text(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from dl4ds_core.time import (
     to_midnight,
     within,
 )
-from dl4ds_core.verification.bootstrap import block_steps, block_weights
+from dl4ds_core.verification.bootstrap import AUTOMATIC, block_steps, block_weights
 
 _DAY = timedelta(days=1)
 
@@ -172,4 +172,5 @@ def _check_bootstrap(look: Look, times: xr.DataArray, folds: dict[int, np.ndarra
         chosen = np.any([labels == split for labels in folds.values()], axis=0)
         with look.noting():
             steps = times.isel(time=np.flatnonzero(chosen))
-            block_weights(steps, block_steps=block_steps(steps, bootstrap.block), samples=1, seed=0)
+            length = 1 if bootstrap.block == AUTOMATIC else block_steps(steps, bootstrap.block)
+            block_weights(steps, block_steps=length, samples=1, seed=0)

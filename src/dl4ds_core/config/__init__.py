@@ -2,9 +2,10 @@
 
 from dl4ds_core.config.loading import ModelSettings, digest, load, model_settings, parse, read
 from dl4ds_core.config.periods import Period, parse_period
-from dl4ds_core.config.schema import BASELINES, Config
+from dl4ds_core.config.schema import Config
 from dl4ds_core.config.splits import SPLITS
 from dl4ds_core.config.training import Normalization
+from dl4ds_core.config.verification import BASELINES
 
 __all__ = [
     "BASELINES",

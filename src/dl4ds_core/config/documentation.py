@@ -61,6 +61,7 @@ UNITS: dict[str, str] = {
     "training.min_delta": "of `best_by`",
     "training.patch_size": "fine cells",
     "verification.bootstrap.block": "min, h, d, w, month or y",
+    "verification.thresholds": "of the predictand",
     "execution.checkpoint_minutes": "minutes",
 }
 

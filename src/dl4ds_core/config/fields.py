@@ -46,6 +46,10 @@ def _duration(value: str) -> str:
     return value
 
 
+def _block(value: str) -> str:
+    return value if value == "auto" else _duration(value)
+
+
 def _offset(value: str) -> str:
     if not re.fullmatch(r"[+-]?\d+(min|h|d)", value):
         raise ValueError("expected a whole number and min, h or d, such as -12h")
@@ -104,6 +108,8 @@ def _date(value: Any) -> Any:
 IsoDate = Annotated[str, BeforeValidator(_date, json_schema_input_type=str | int)]
 PeriodField = Annotated[tuple[IsoDate, IsoDate], AfterValidator(lambda ends: (parse_period(ends), ends)[1])]
 Duration = Annotated[str, AfterValidator(_duration)]
+#: A length of time, or `auto`.
+Block = Annotated[str, AfterValidator(_block)]
 Offset = Annotated[str, AfterValidator(_offset)]
 #: A length of time that may be 0.
 Span = Annotated[str, AfterValidator(_span)]

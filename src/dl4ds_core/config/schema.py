@@ -7,12 +7,12 @@ are generated from here (``dl4ds_core.config.documentation``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from dl4ds_core.config.combinations import impossible_models
-from dl4ds_core.config.fields import Duration, Folder, Name, Section
+from dl4ds_core.config.fields import Folder, Name, Section
 from dl4ds_core.config.inputs import Data, Predictor, Source
 from dl4ds_core.config.inputs import Download as Download
 from dl4ds_core.config.inputs import Predictand as Predictand
@@ -26,49 +26,14 @@ from dl4ds_core.config.sweeps import expand
 from dl4ds_core.config.training import Normalization as Normalization
 from dl4ds_core.config.training import Training
 from dl4ds_core.config.training import Transform as Transform
+from dl4ds_core.config.verification import BASELINES, WITHOUT_COARSE, Baseline, Verification
 
-Baseline = Literal[
-    "climatology",
-    "nearest",
-    "bilinear",
-    "bicubic",
-    "bilinear-corrected",
-    "bicubic-corrected",
-    "regression",
-    "bilinear-qm",
-    "multiple-regression",
-]
-#: Baselines that work without a coarse field of the predictand.
-WITHOUT_COARSE: tuple[Baseline, ...] = ("climatology", "multiple-regression")
 #: Folders of an experiment beside those of its models.
 RESERVED = ("data", "verification")
 #: Files of an experiment beside the folders of its models.
 RESERVED_FILES = ("check.txt", "cost.csv", "provenance.json", "report.html", "archive.zip")
 #: Names of sources that would be mistaken for something else in `data.coarse.from`.
 NO_SOURCES = ("predictands", "none")
-BASELINES: tuple[Baseline, ...] = get_args(Baseline)
-
-
-class Bootstrap(Section):
-    """Confidence intervals by a moving-block bootstrap in time."""
-
-    samples: PositiveInt = Field(default=1000, description="Number of resampled records.")
-    block: Duration = Field(
-        default="24h",
-        description="Length of a block, such as 24h, 5d, 1month or 10y: longer than the memory of the errors.",
-    )
-    confidence: float = Field(default=0.9, description="Probability that the interval covers.", gt=0, lt=1)
-
-
-class Verification(Section):
-    """How predictions are scored."""
-
-    baselines: list[Baseline] | None = Field(
-        default=None,
-        description="Simple methods scored beside the networks; empty: all that the inputs allow.",
-        min_length=1,
-    )
-    bootstrap: Bootstrap = Field(default_factory=Bootstrap, description="Confidence intervals.")
 
 
 class Execution(Section):
@@ -159,6 +124,17 @@ class Config(Section):
         baselines = self.verification.baselines or []
         if len(set(baselines)) < len(baselines):
             problems.append(f"verification.baselines: expected different names, found {baselines}")
+        problems += [
+            f"verification.thresholds.{name}: expected the name of a predictand ({', '.join(self.data.predictands)})"
+            for name in self.verification.thresholds
+            if name not in self.data.predictands
+        ]
+        problems += [
+            f"verification.regions.{name}.field: expected a static field ({', '.join(self.data.static) or 'none'}), "
+            f"found {region.field!r}"
+            for name, region in self.verification.regions.items()
+            if region.field is not None and region.field not in self.data.static
+        ]
         if self.data.coarse.origin == "none":
             problems += [
                 f"verification.baselines: {name} needs a coarse field of the predictand; without one there are "

@@ -14,16 +14,19 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid, horizontal
 from dl4ds_core.grids.projections import library
 
 MISSING = "#DDDDDD"
 """Colour of missing cells: a light grey that no colour scale has."""
 
-_GRATICULE = "#333333"
+_GRATICULE, _COAST = "#333333", "#111111"
+_MASKED = 0.95  # of the cells of the sea: where these are missing, their grey shows the coast
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45, 60)  # degrees between two lines of latitude or longitude
 _LINES = 5
 _MARGIN = 0.1  # of the map, which the text of a line keeps from its edges
+_APART = 0.12  # of the map, between two such texts
 _EARTH = 6371.0
 
 Mesh = tuple[np.ndarray, np.ndarray]
@@ -69,13 +72,26 @@ class Canvas:
         left, right, bottom, top = self.extent
         return (right - left) / (top - bottom) / self.aspect
 
-    def draw(self, axes: Axes, field: xr.DataArray, colours: str, limits: tuple[float, float]) -> QuadMesh:
-        """Draw a field ``(Y, X)`` on any grid of the kind of this one; missing cells are grey."""
+    def draw(
+        self,
+        axes: Axes,
+        field: xr.DataArray,
+        colours: str,
+        limits: tuple[float, float],
+        coast: np.ndarray | None = None,
+    ) -> QuadMesh:
+        """Draw a field ``(Y, X)`` on any grid of the kind of this one; missing cells are grey.
+
+        With the fractions of land of this grid's own cells, which `coast_of` gives, the coast is drawn over it.
+        """
         grid = self.grid if field.shape == self.grid.shape else Grid.of(field)
         x, y = self.edges if grid is self.grid else self._mesh(grid)
         values = np.ma.masked_invalid(field.transpose(*horizontal(field)).values)
         shades = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
-        return axes.pcolormesh(x, y, values, cmap=shades, vmin=limits[0], vmax=limits[1], rasterized=True)
+        mesh = axes.pcolormesh(x, y, values, cmap=shades, vmin=limits[0], vmax=limits[1], rasterized=True)
+        if coast is not None:
+            self._draw_coast(axes, coast)
+        return mesh
 
     def frame(self, axes: Axes, title: str) -> None:
         """Set title, extent, proportions and the numbers along the axes."""
@@ -125,21 +141,31 @@ class Canvas:
         x, y = np.meshgrid(self.grid.x * factor, self.grid.y * factor)
         return x, y
 
+    def _draw_coast(self, axes: Axes, coast: np.ndarray) -> None:
+        if not np.nanmin(coast) < 0.5 < np.nanmax(coast):
+            return
+        line = axes.contour(*self._centres(), np.ma.masked_invalid(coast), levels=[0.5], colors=_COAST, linewidths=0.55)
+        line.set_path_effects([withStroke(linewidth=1.3, foreground="white", alpha=0.6)])
+
     def _draw_graticule(self, axes: Axes) -> None:
         """Draw lines of equal latitude and longitude, with their degrees."""
         lat, lon = self.grid.lat, self.grid.lon
+        named: list[np.ndarray] = []
         for parallel in _lines(float(lat.min()), float(lat.max())):
-            self._draw_line(axes, lat - parallel, degrees(parallel, "NS"), along=0)
+            self._draw_line(axes, lat - parallel, degrees(parallel, "NS"), named, along=0)
         middle = float(lon[lon.shape[0] // 2, lon.shape[1] // 2])
         around = (lon - middle + 180) % 360 - 180
         for meridian in _lines(middle + float(around.min()), middle + float(around.max())):
             # Longitudes jump by 360 degrees on the other side of the earth, where there is no line to draw.
             distance = (lon - meridian + 180) % 360 - 180
             distance = np.ma.masked_where(np.abs(distance) > 90, distance)
-            self._draw_line(axes, distance, degrees(meridian, "EW"), along=1)
+            self._draw_line(axes, distance, degrees(meridian, "EW"), named, along=1)
 
-    def _draw_line(self, axes: Axes, distance: np.ndarray, text: str, *, along: int) -> None:
-        """Draw the line where this is 0; its text stands near the left (along 0) or lower (along 1) edge."""
+    def _draw_line(self, axes: Axes, distance: np.ndarray, text: str, named: list[np.ndarray], *, along: int) -> None:
+        """Draw the line where this is 0; its text stands near the left (along 0) or lower (along 1) edge.
+
+        It keeps away from the places of others, as shares of the map; a line without room for it has none.
+        """
         if not distance.min() < 0 < distance.max():
             return
         x, y = self._centres()
@@ -148,16 +174,47 @@ class Canvas:
         left, right, bottom, top = self.extent
         points = np.asarray(line.get_paths()[0].vertices)
         share = (points - [left, bottom]) / [right - left, top - bottom]
-        inside = (np.abs(share - 0.5) < 0.5 - _MARGIN).all(axis=1)
-        if not inside.any():
+        free = (np.abs(share - 0.5) < 0.5 - _MARGIN).all(axis=1)
+        for other in named:
+            free &= np.hypot(*(share - other).T) > _APART
+        if not free.any():
             return
-        points, share = points[inside], share[inside]
-        place = points[np.argmin(share[:, along])]
+        points, share = points[free], share[free]
+        first = np.argmin(share[:, along])
+        place = points[first]
+        named.append(share[first])
         label = axes.text(
             place[0], place[1], text, fontsize=5, color=_GRATICULE, ha="center", va="center", clip_on=True
         )
         label.set_path_effects([withStroke(linewidth=1.2, foreground="white", alpha=0.8)])
         label.set_in_layout(False)  # it lies within the map
+
+
+def coast_of(land: xr.DataArray | None, field: xr.DataArray) -> np.ndarray | None:
+    """Return the fractions of land for the coast on the map of a field (Y, X); None where no line is needed.
+
+    It isn't where there is no field of land, or where the field is missing over the sea.
+
+    Raises
+    ------
+    DataError
+        If the field of land has other cells than the field, no values, or values beyond 0 and 1.
+    """
+    if land is None:
+        return None
+    if land.shape != field.shape:
+        raise DataError(
+            f"field of land: expected a field {dict(field.sizes)} as the map has, found {dict(land.sizes)}; give it "
+            "on the grid of the map"
+        )
+    values = np.asarray(land.values, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    if not known.size or known.min() < -0.01 or known.max() > 1.01:
+        found = f"{known.min():g} to {known.max():g}" if known.size else "no values"
+        raise DataError(f"field of land: expected fractions from 0 to 1, found {found}; give it as a fraction")
+    sea = values < 0.5
+    masked = sea.any() and np.isnan(field.values[sea]).mean() >= _MASKED
+    return None if masked else values
 
 
 def degrees(value: float, sides: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,6 +20,8 @@ RESOLUTION = 150
 # Colours of Okabe and Ito (2008), which colour-blind readers can tell apart.
 NETWORK, BASELINE, ACCENT = "#0072B2", "#D55E00", "#009E73"
 MUTED = "#6B6B6B"
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
@@ -44,6 +47,16 @@ _STYLE = {
 def style() -> AbstractContextManager[None]:
     """Return a context in which figures look alike, whatever the user's own settings of matplotlib are."""
     return matplotlib.style.context(["default", _STYLE])
+
+
+def power_of_ten(value: float) -> str:
+    """Return a power of ten as text, for a logarithmic axis: matplotlib's own is in mathematics, which is off here.
+
+    >>> power_of_ten(0.01), power_of_ten(1e5)
+    ('0.01', '10⁵')
+    """
+    exponent = round(math.log10(value))
+    return f"{value:g}" if abs(exponent) <= 2 else "10" + str(exponent).translate(_SUPERSCRIPTS)
 
 
 def save(figure: Figure, path: str | Path) -> None:

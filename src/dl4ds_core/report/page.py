@@ -15,11 +15,12 @@ from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
 from dl4ds_core.io import atomic
 from dl4ds_core.provenance import redacted
-from dl4ds_core.report import tables
+from dl4ds_core.report import scoring, tables
 from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import overall, typical_seeds
-from dl4ds_core.report.text import duration, size
+from dl4ds_core.report.text import duration, label, size
 from dl4ds_core.report.words import pairs_in_words, summary_in_words
+from dl4ds_core.verification import COMPARISON_COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,15 @@ CAPTIONS = {
     "training": "Loss and validation RMSE over the epochs; the weights of the best epoch are used.",
     "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
 }
+# Scores by parts of the record: title, score, and the column that tells the parts apart.
+PARTS = (
+    ("RMSE by season", "rmse", "season"),
+    ("RMSE by region", "rmse", "region"),
+    ("Bias by season", "bias", "season"),
+    ("Bias by region", "bias", "region"),
+    ("Bias of percentiles (%), mean over cells", "quantile_bias", "threshold"),
+    ("Fractions skill score by threshold and width of the neighbourhood (cells)", "fss", "threshold"),
+)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -53,6 +63,7 @@ def write_report(
     rankings: Sequence[str | Path] = (),
     histories: Mapping[Run, pd.DataFrame] | None = None,
     inputs: Mapping[str, pd.DataFrame] | None = None,
+    comparison: pd.DataFrame | None = None,
     command: str = "",
 ) -> None:
     """Write the report as one HTML file. Parts for which nothing is given are left out.
@@ -79,6 +90,8 @@ def write_report(
         Histories of the trainings.
     inputs : mapping of scenario to pandas.DataFrame, optional
         Shares of a scenario's inputs outside the range of the training.
+    comparison : pandas.DataFrame, optional
+        Differences between models, with `COMPARISON_COLUMNS`.
     command : str
         What repeats the experiment.
 
@@ -101,8 +114,11 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "size": size}
-    content = _content(config, summary, samples or {}, figures or {}, rankings, histories or {}, inputs or {})
+    environment.filters |= {"duration": duration, "size": size, "label": label}
+    comparison = pd.DataFrame(columns=list(COMPARISON_COLUMNS)) if comparison is None else comparison
+    content = _content(
+        config, summary, samples or {}, figures or {}, rankings, histories or {}, inputs or {}, comparison
+    )
     content["cost"] = tables.cost_table(provenance["cost"])
     page = environment.get_template(source.name).render(**content, provenance=redacted(provenance), command=command)
     with atomic(path) as temporary:
@@ -118,6 +134,7 @@ def _content(
     rankings: Sequence[str | Path],
     histories: Mapping[Run, pd.DataFrame],
     inputs: Mapping[str, pd.DataFrame],
+    comparison: pd.DataFrame,
 ) -> dict[str, Any]:
     networks = list(config.models)
     confidence = config.verification.bootstrap.confidence
@@ -132,7 +149,9 @@ def _content(
         "pairs": pairs_in_words(config),
         "scenarios": scenario_tables(config, summary, inputs),
         "words": [
-            summary_in_words(summary, name, networks=networks, confidence=confidence, label=labels[name])
+            summary_in_words(
+                summary, name, networks=networks, confidence=confidence, label=labels[name], comparison=comparison
+            )
             for name in variables
         ],
         "rankings": [_figure(Path(path), len(variables) > 1) for path in rankings],
@@ -140,7 +159,14 @@ def _content(
             {
                 "name": name,
                 "label": labels[name],
-                "tables": [tables.score_table(summary, name, split, networks) for split in ("validation", "test")],
+                "validation": scoring.score_tables(summary, name, "validation", networks)[:1],
+                "test": scoring.score_tables(summary, name, "test", networks),
+                "differences": scoring.difference_table(comparison, name, networks),
+                "parts": [
+                    {"title": title, **part}
+                    for title, metric, column in PARTS
+                    if (part := scoring.breakdown(summary, name, metric, column, networks))["rows"]
+                ],
             }
             for name in variables
         ],
@@ -155,7 +181,7 @@ def _order(summary: pd.DataFrame, variables: Sequence[str], networks: Sequence[s
     found: list[str] = []
     for split in ("validation", "test"):
         for variable in variables:
-            found += [row["model"] for row in tables.score_table(summary, variable, split, networks)["rows"]]
+            found += [row["model"] for row in scoring.score_table(summary, variable, split, networks)["rows"]]
     ranked = list(dict.fromkeys([*found, *networks]))
     return sorted(ranked, key=lambda name: name not in networks)
 

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from dl4ds_core.config import Config, model_settings
 from dl4ds_core.config.inputs import Predictor
-from dl4ds_core.report.scores import Score, kept_epoch, metrics_of, scores_of, unit_of
-from dl4ds_core.report.text import difference_unit_text, duration, fixed, labelled, number, unit_text
-from dl4ds_core.verification import METRICS
-
-SHORT_NAMES = {
-    "bias": "Bias",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "pearson": "Pearson corr.",
-    "spearman": "Spearman corr.",
-    "std_ratio": "Ratio of std. dev.",
-    "ssim": "SSIM",
-}
-
-
-def score_table(summary: pd.DataFrame, variable: str, split: str, networks: Collection[str]) -> dict[str, Any]:
-    """Return the table of all scores on one split: models in the order of their RMSE.
-
-    Returns
-    -------
-    dict
-        ``columns`` (metric, name, title) and ``rows`` (model, network, seeds, cells). A cell has value and
-        interval as text, ``sort`` (distance from a perfect score) and ``best``.
-        Without rows where the split has no score.
-    """
-    columns, by_metric = [], {}
-    for metric in metrics_of(summary, variable):
-        scores = scores_of(summary, variable, metric, split)
-        if scores:
-            by_metric[metric] = scores
-            columns.append(_column(summary, variable, metric))
-    decimals = _decimals(by_metric)
-    order = list(dict.fromkeys(model for metric in _rmse_first(by_metric) for model in by_metric[metric]))
-    rows = [
-        {
-            "model": model,
-            "network": model in networks,
-            "seeds": max(len(scores[model].seeds) for scores in by_metric.values() if model in scores),
-            "cells": [_cell(metric, scores, model, decimals) for metric, scores in by_metric.items()],
-        }
-        for model in order
-    ]
-    return {"split": split, "columns": columns, "rows": rows}
+from dl4ds_core.report.scores import kept_epoch
+from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, unit_text
 
 
 def data_tables(config: Config, samples: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,42 +90,6 @@ def cost_table(cost: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for row in cost
     ]
     return {"unit": "min" if short else "h", "rows": rows[:-1], "total": rows[-1]}
-
-
-def _column(summary: pd.DataFrame, variable: str, metric: str) -> dict[str, str]:
-    unit = unit_of(summary, variable, metric)
-    unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)
-    title = f"{METRICS[metric].long_name}; a perfect prediction has {METRICS[metric].perfect:g}"
-    return {"metric": metric, "name": labelled(SHORT_NAMES.get(metric, metric), unit), "title": title}
-
-
-def _rmse_first(metrics: Collection[str]) -> list[str]:
-    return sorted(metrics, key=lambda metric: metric != "rmse")
-
-
-def _decimals(by_metric: Mapping[str, Mapping[str, Score]]) -> int:
-    """Return how many decimals give the smallest error three digits: all errors and biases get as many."""
-    errors = [
-        abs(score.value)
-        for metric, scores in by_metric.items()
-        for score in scores.values()
-        if metric in ("mae", "rmse") and score.value
-    ]
-    return min(max(2 - math.floor(math.log10(min(errors))), 0), 12) if errors else 3
-
-
-def _cell(metric: str, scores: Mapping[str, Score], model: str, decimals: int) -> dict[str, Any] | None:
-    if model not in scores:
-        return None
-    score = scores[model]
-    digits = decimals if METRICS[metric].unit == "same" else 3
-    distance = abs(score.value - METRICS[metric].perfect)
-    return {
-        "value": fixed(score.value, digits),
-        "interval": f"{fixed(score.lower, digits)} to {fixed(score.upper, digits)}" if score.has_interval else "",
-        "sort": "" if math.isnan(distance) else repr(distance),
-        "best": model == next(iter(scores)) and not math.isnan(score.value),
-    }
 
 
 def _variables(config: Config, described: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:

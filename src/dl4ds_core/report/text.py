@@ -61,6 +61,15 @@ def fixed(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
+def label(value: object) -> str:
+    """Return a name as it is, and a number as short as it can be.
+
+    >>> label("DJF"), label(90.0), label(26.600154)
+    ('DJF', '90', '26.6')
+    """
+    return f"{value:.3g}".replace("-", "−") if isinstance(value, float) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Return a duration for people.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import pandas as pd
@@ -29,7 +30,13 @@ def pairs_in_words(config: Config) -> str:
 
 
 def summary_in_words(
-    summary: pd.DataFrame, variable: str, *, networks: Collection[str], confidence: float, label: str = ""
+    summary: pd.DataFrame,
+    variable: str,
+    *,
+    networks: Collection[str],
+    confidence: float,
+    label: str = "",
+    comparison: pd.DataFrame | None = None,
 ) -> list[str]:
     """Say which network is best on validation, how it does on test, and how the best baseline does.
 
@@ -45,6 +52,8 @@ def summary_in_words(
         Probability of the intervals.
     label : str
         Name of the predictand for the reader; default: ``variable``.
+    comparison : pandas.DataFrame, optional
+        Differences between models, with `COMPARISON_COLUMNS`: what is said of significance comes from there.
 
     Returns
     -------
@@ -68,10 +77,15 @@ def summary_in_words(
     baselines = {name: test[name] for name in test if name not in networks}
     if baselines:
         name = next(iter(baselines))
-        sentences.append(_comparison(score, name, baselines[name], unit, confidence))
+        sentences.append(_comparison(score, name, baselines[name], unit, confidence, _row(comparison, variable, name)))
         sentences.append(
             _all_networks({model: test[model] for model in test if model in networks}, baselines[name], name)
         )
+    further = [
+        _rivals({name: test[name] for name in test if name in networks}, comparison, variable, best),
+        _detail(summary, variable, best),
+    ]
+    sentences += filter(None, further)
     return sentences
 
 
@@ -81,7 +95,50 @@ def _chosen(best: str, score: Score, count: int, unit: str, label: str) -> str:
     return f"{label}: of {count} networks, {best} has the lowest RMSE on the validation period ({_value(score, unit)})."
 
 
-def _comparison(score: Score, name: str, baseline: Score, unit: str, confidence: float) -> str:
+def _row(comparison: pd.DataFrame | None, variable: str, model: str) -> pd.Series | None:
+    """Return how the RMSE of a model differs from that of the chosen network; None where that is unknown."""
+    if comparison is None or comparison.empty:
+        return None
+    about = (comparison["variable"] == variable) & (comparison["model"] == model) & (comparison["metric"] == "rmse")
+    return comparison[about].iloc[0] if about.any() else None
+
+
+def _rivals(test: Mapping[str, Score], comparison: pd.DataFrame | None, variable: str, best: str) -> str:
+    """Say which networks can't be told from the chosen one on the test period, and which are better."""
+    rows = {name: _row(comparison, variable, name) for name in test if name != best}
+    known = {name: row for name, row in rows.items() if row is not None}
+    if not known:
+        return ""
+    alike = [name for name, row in known.items() if not row["significant"]]
+    better = [name for name, row in known.items() if row["significant"] and row["difference"] < 0]
+    parts = []
+    if better:
+        parts.append(f"significantly better on the test period than {best}: {', '.join(better)}")
+    if alike:
+        parts.append(f"not significantly different from it: {', '.join(alike)}")
+    if not parts:
+        return (
+            "The other networks are significantly worse."
+            if len(known) > 1
+            else "The other network is significantly worse."
+        )
+    text = "; ".join(parts)
+    return f"Of the other networks are {text}."
+
+
+def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
+    """Say whether the chosen network has the variance of the truth at short waves."""
+    scores = scores_of(summary, variable, "power_ratio", "test")
+    if best not in scores or math.isnan(scores[best].value):
+        return ""
+    share = 100 * scores[best].value
+    verdict = "it smooths" if share < 90 else "it is too rough" if share > 110 else "as much detail as there should be"
+    return f"At wavelengths under four coarse cells it has {number(share, 2)}% of the truth's variance: {verdict}."
+
+
+def _comparison(
+    score: Score, name: str, baseline: Score, unit: str, confidence: float, difference: pd.Series | None
+) -> str:
     known = f"{_value(baseline, unit)}{_interval(baseline, unit, confidence)}"
     reference = f"the best baseline on the test period, {name} ({known})"
     if not baseline.value > 0:
@@ -93,7 +150,10 @@ def _comparison(score: Score, name: str, baseline: Score, unit: str, confidence:
         text = f"It does not beat {reference}: its RMSE is {number(-gain, 2)}% higher"
     else:
         text = f"It does not beat {reference}: both are equal"
-    if score.has_interval and baseline.has_interval:
+    if difference is not None:
+        verdict = "significant" if difference["significant"] else "not significant"
+        text += f"; the difference is {verdict} (adjusted p {difference['p_adjusted']:.2g})"
+    elif score.has_interval and baseline.has_interval:
         overlap = score.lower <= baseline.upper and baseline.lower <= score.upper
         text += (
             "; the two intervals overlap, so this may be chance" if overlap else "; the two intervals do not overlap"

@@ -11,10 +11,12 @@ from dl4ds_core.verification.bootstrap import (
     intervals,
     resampled_sums,
 )
+from dl4ds_core.verification.comparison import COMPARED, COMPARISON_COLUMNS, compare, read_comparison, write_comparison
 from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
 from dl4ds_core.verification.distribution import perkins, quantile_bias, wasserstein
 from dl4ds_core.verification.metrics import METRICS, Metric
 from dl4ds_core.verification.moments import Moments
+from dl4ds_core.verification.regions import cells_of_regions
 from dl4ds_core.verification.spatial import ssim
 from dl4ds_core.verification.structure import Structure
 from dl4ds_core.verification.summary import COLUMNS, complete_rows, ranking, read_summary, write_summary
@@ -22,6 +24,8 @@ from dl4ds_core.verification.table import verify
 
 __all__ = [
     "COLUMNS",
+    "COMPARED",
+    "COMPARISON_COLUMNS",
     "METRICS",
     "Metric",
     "Moments",
@@ -29,6 +33,8 @@ __all__ = [
     "bias",
     "block_steps",
     "block_weights",
+    "cells_of_regions",
+    "compare",
     "complete_rows",
     "intervals",
     "mae",
@@ -36,6 +42,7 @@ __all__ = [
     "perkins",
     "quantile_bias",
     "ranking",
+    "read_comparison",
     "read_summary",
     "resampled_sums",
     "rmse",
@@ -44,5 +51,6 @@ __all__ = [
     "std_ratio",
     "verify",
     "wasserstein",
+    "write_comparison",
     "write_summary",
 ]

@@ -13,10 +13,13 @@ import xarray as xr
 from dl4ds_core.errors import DataError
 from dl4ds_core.time import calendar_of, duration, require_ascending, runs, seconds
 
-__all__ = ["block_steps", "block_weights", "intervals", "resampled_sums"]
+__all__ = ["AUTOMATIC", "automatic_block", "block_steps", "block_weights", "intervals", "resampled_sums"]
 
 FloatArray = npt.NDArray[np.float64]
 CountArray = npt.NDArray[np.int32]
+
+AUTOMATIC = "auto"
+"""In place of the length of a block: it is chosen from the autocorrelation."""
 
 _SAMPLES_AT_ONCE = 256
 
@@ -45,6 +48,44 @@ def block_steps(time: xr.DataArray, block: str) -> int:
     length = duration(block, calendar_of(time)).total_seconds()
     steps = np.concatenate([np.zeros(0), *(np.diff(seconds(time[part])) for part in runs(time))])
     return max(1, round(length / float(steps.mean()))) if steps.size else 1
+
+
+def automatic_block(departures: FloatArray, follows: npt.NDArray[np.bool_]) -> int:
+    """Choose the length of a block from the autocorrelation of a series.
+
+    It is the length for which a moving-block bootstrap of the mean of a first-order autoregressive series has the right
+    size of tests: :math:`L = (n - L + 1)^{(2/3)(1 - n'/n)}` with :math:`n'/n = (1 - r) / (1 + r)` (Wilks 1997, eqs 17
+    and 18), where r is the autocorrelation of one step, and 0 if that is negative.
+
+    Parameters
+    ----------
+    departures : numpy.ndarray
+        Departures ``(time,)`` from the mean cycles; NaN where they are missing.
+    follows : numpy.ndarray
+        Whether the next step comes without a gap, ``(time,)``.
+
+    Returns
+    -------
+    int
+        Number of steps, from 1 to a quarter of the record.
+
+    References
+    ----------
+    Wilks, D. S. (1997). Resampling hypothesis tests for autocorrelated fields. Journal of Climate, 10, 65-82.
+    doi:10.1175/1520-0442(1997)010<0065:RHTFAF>2.0.CO;2
+    """
+    size = departures.size
+    pairs = follows[:-1] & np.isfinite(departures[:-1]) & np.isfinite(departures[1:])
+    variance = float(np.nanmean(departures**2)) if np.isfinite(departures).any() else 0.0
+    if not pairs.any() or variance <= 0:
+        return 1
+    memory = float(np.mean((departures[:-1] * departures[1:])[pairs])) / variance
+    memory = min(max(memory, 0.0), 0.999)
+    exponent = (2 / 3) * (1 - (1 - memory) / (1 + memory))
+    lengths = np.arange(1, max(2, size // 4 + 1))
+    # The longest length that is not longer than the right side, which shrinks as the left one grows.
+    fitting = lengths[lengths <= (size - lengths + 1) ** exponent]
+    return int(fitting[-1]) if fitting.size else 1
 
 
 def block_weights(time: xr.DataArray, *, block_steps: int, samples: int, seed: int) -> CountArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +35,9 @@ SOME_CELLS = 48
 
 SOME_SAMPLES = 200
 """And so many resamples of them are made at most."""
+
+_ARRAY_BYTES = 2**25
+"""Size of resampled series worked on at once."""
 
 _SERIES = "series"
 """Key of the valid area of each step, which all scores of series share; scores of fields have their own."""
@@ -72,6 +75,8 @@ class Scores:
         Resamples ``(sample, time)`` of `block_weights`.
     steps : numpy.ndarray
         Number of valid steps of each cell ``(Y, X)``.
+    clock : Clock
+        What scores know of the time steps.
     setting : Setting
         What scores of the structure of fields must know.
     parts : Parts
@@ -84,6 +89,7 @@ class Scores:
         area: xr.DataArray,
         counts: CountArray,
         steps: npt.NDArray[np.intp],
+        clock: moments.Clock,
         setting: Setting,
         parts: Parts,
     ) -> None:
@@ -95,7 +101,7 @@ class Scores:
         self.unit = str(truth.attrs["units"])
         self.long_name = truth.attrs.get("long_name", truth.name)
         self.time = truth["time"]
-        self.clock = moments.Clock(truth["time"])
+        self.clock = clock
         self._record = counts.shape[1]
         needed = min(self._record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * self._record)))
         self._enough = steps >= needed
@@ -255,6 +261,8 @@ class Scores:
         ]
         for place, (threshold, scale) in enumerate(structure.labels(self.setting)):
             values = np.array([each[place] for each in resampled])
+            if structure.centred:
+                values += whole[place] - np.nanmedian(values)
             yield {"threshold": threshold, "scale": scale}, float(whole[place]), values
 
     def _by_some_cells(
@@ -272,17 +280,31 @@ class Scores:
         pair = [np.concatenate(parts) for parts in zip(*self._pairs, strict=True)]
         area = pair.pop()
         steps = np.arange(self._record)
-        samples = [np.repeat(steps, row) for row in self.counts[:SOME_SAMPLES]]
-        drawn = np.stack(
+        samples = np.stack([np.repeat(steps, row) for row in self.counts[:SOME_SAMPLES]])
+        at_once = max(1, _ARRAY_BYTES // (8 * pair[0].size))
+        drawn = np.concatenate(
             [
-                np.atleast_1d(_mean(self._called(name, function, *(field[:, chosen] for field in pair)), area))
-                for chosen in samples
+                self._resampled(name, function, pair, area, samples[first : first + at_once])
+                for first in range(0, len(samples), at_once)
             ]
         )
         resampled = drawn + whole - np.median(drawn, axis=0)
         labels = self._labels.get(name, np.full(1, np.nan))
         for place, label in enumerate(labels):
             yield {"threshold": float(label)}, float(whole[place]), resampled[:, place]
+
+    def _resampled(
+        self,
+        name: str,
+        function: Callable[..., xr.DataArray],
+        pair: Sequence[FloatArray],
+        area: FloatArray,
+        samples: npt.NDArray[np.intp],
+    ) -> FloatArray:
+        """Mean over cells of the score of each resample, ``(sample, threshold)``."""
+        scores = self._called(name, function, *(field[:, samples] for field in pair))
+        flat = scores.reshape(*scores.shape[:2], -1)
+        return np.stack([np.atleast_1d(_mean(flat[:, place], area)) for place in range(len(samples))])
 
     def _of_cells(
         self,
@@ -302,8 +324,9 @@ class Scores:
     def _called(
         self, name: str, function: Callable[..., xr.DataArray], forecast: FloatArray, observation: FloatArray
     ) -> FloatArray:
-        """Call a function of series ``(cell, time)``."""
-        fields = [xr.DataArray(values, dims=("cell", "time")) for values in (forecast, observation)]
+        """Call a function of series ``(cell[, sample], time)``."""
+        dims = ("cell", "sample", "time") if forecast.ndim == 3 else ("cell", "time")
+        fields = [xr.DataArray(values, dims=dims) for values in (forecast, observation)]
         values = function(*fields, reduce_dims="time")
         if "threshold" in values.dims:
             self._labels[name] = values["threshold"].values

@@ -5,9 +5,8 @@ Every function takes the forecast first and the observation second; what is miss
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +64,7 @@ def quantile_bias(
         quantiles = [_quantiles(values, np.asarray(percentiles) / 100) for values in (predicted, observed)]
         return np.asarray(quantiles[0] - quantiles[1])
 
-    scores = _over(forecast, observation, reduce_dims, difference, ["threshold"])
+    scores = _over(forecast, observation, reduce_dims, difference, {"threshold": len(percentiles)})
     return scores.assign_coords(threshold=np.asarray(percentiles, dtype=np.float64))
 
 
@@ -109,9 +108,13 @@ def _over(
     observation: xr.DataArray,
     reduce_dims: Dims,
     score: Callable[[FloatArray, FloatArray], FloatArray],
-    further: Sequence[str] = (),
+    further: Mapping[str, int] | None = None,
 ) -> xr.DataArray:
-    """Apply a function of arrays ``(..., sample)``, whose missing values are the same, over some dimensions."""
+    """Apply a function of arrays ``(..., sample)``, whose missing values are the same, over some dimensions.
+
+    ``further`` are the names and sizes of the dimensions that its result has besides.
+    """
+    sizes = dict(further or {})
     fields = prepare(forecast, observation, reduce_dims, None)
     one = "the dimensions that the distribution is over"
     pair = [field.stack({one: fields.dims}, create_index=False) for field in fields.matched]
@@ -119,10 +122,10 @@ def _over(
         lambda predicted, observed: score(predicted.astype(np.float64), observed.astype(np.float64)),
         *(field.chunk({one: -1}) if field.chunks else field for field in pair),
         input_core_dims=[[one], [one]],
-        output_core_dims=[list(further)],
+        output_core_dims=[list(sizes)],
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": dict.fromkeys(further, len(PERCENTILES))},
+        dask_gufunc_kwargs={"output_sizes": sizes},
     )
     return result
 
@@ -139,18 +142,23 @@ def _quantiles(values: FloatArray, shares: FloatArray) -> FloatArray:
 
 
 def _common_area(predicted: FloatArray, observed: FloatArray) -> FloatArray:
-    shape = predicted.shape[:-1]
-    pair = [values.reshape(-1, values.shape[-1]) for values in (predicted, observed)]
-    area = np.full(pair[0].shape[0], np.nan)
-    for row, (one, other) in enumerate(zip(*pair, strict=True)):
-        values = one[np.isfinite(one)], other[np.isfinite(other)]
-        if not values[0].size:
-            continue
-        limits = min(values[0].min(), values[1].min()), max(values[0].max(), values[1].max())
-        if limits[0] == limits[1]:
-            area[row] = 1.0
-            continue
-        bins = min(BINS, math.ceil(math.sqrt(values[0].size)))
-        shares = [np.histogram(each, bins, limits)[0] / each.size for each in values]
-        area[row] = np.minimum(*shares).sum()
-    return area.reshape(shape)
+    """Return the common area of the histograms of values ``(..., sample)``, the same of which are missing in both."""
+    shape, samples = predicted.shape[:-1], predicted.shape[-1]
+    pair = np.stack([values.reshape(-1, samples) for values in (predicted, observed)])
+    count = np.isfinite(pair[0]).sum(axis=-1)
+    filled = np.where(np.isfinite(pair), pair, np.nan)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        lowest, highest = np.nanmin(filled, axis=(0, 2)), np.nanmax(filled, axis=(0, 2))
+    bins = np.minimum(BINS, np.ceil(np.sqrt(np.maximum(count, 1))).astype(np.intp))
+    width = np.where(highest > lowest, highest - lowest, 1.0)
+    rows = np.arange(count.size)[:, None] * BINS
+    shares = []
+    for values in pair:
+        with np.errstate(invalid="ignore"):
+            place = (values - lowest[:, None]) / width[:, None] * bins[:, None]
+        known = np.isfinite(place)
+        number = np.minimum(np.where(known, place, 0.0).astype(np.intp), bins[:, None] - 1)
+        counted = np.bincount((rows + number)[known], minlength=count.size * BINS).reshape(-1, BINS)
+        shares.append(counted / np.maximum(count, 1)[:, None])
+    return np.where(count > 0, np.minimum(*shares).sum(axis=-1), np.nan).reshape(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 
-__all__ = ["check_coordinates", "check_units", "check_values", "predictands", "read"]
+__all__ = ["Seen", "check_coordinates", "check_units", "check_values", "predictands", "read"]
 
 Chunk = Mapping[str, slice]
 
@@ -70,17 +71,33 @@ def check_units(name: str, prediction: xr.DataArray, truth: xr.DataArray) -> Non
         raise DataError(f"{name}: expected equal units of truth and prediction; found {units[0]!r} and {units[1]!r}.")
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a look at a truth has shown.
+
+    Attributes
+    ----------
+    steps : numpy.ndarray
+        Number of steps with a truth of each cell ``(Y, X)``.
+    mean : numpy.ndarray
+        Mean over the cells with a truth, by area, of each step ``(time,)``; NaN where there is none.
+    """
+
+    steps: npt.NDArray[np.intp]
+    mean: npt.NDArray[np.float64]
+
+
 def check_values(
-    name: str, prediction: xr.DataArray, truth: xr.DataArray, chunks: Iterable[Chunk]
-) -> npt.NDArray[np.intp]:
+    name: str, prediction: xr.DataArray, truth: xr.DataArray, area: xr.DataArray, chunks: Iterable[Chunk]
+) -> Seen:
     """Refuse a prediction that skips cells, infinite values, and a truth without any value.
 
     What is predicted where the truth has no value is of no interest.
 
     Returns
     -------
-    numpy.ndarray
-        Number of steps with a truth of each cell ``(Y, X)``, in the order of the truth's dimensions.
+    Seen
+        Cells in the order of the dimensions of the areas.
 
     Raises
     ------
@@ -88,14 +105,18 @@ def check_values(
         With the numbers of values concerned.
     """
     missing = 0
-    time = truth.get_axis_num("time")
-    steps = np.zeros([size for dim, size in truth.sizes.items() if dim != "time"], dtype=np.intp)
+    dims = ("time", *map(str, area.dims))
+    steps = np.zeros(area.shape, dtype=np.intp)
+    means = []
     infinite = {"truth": 0, "prediction": 0}
     for chunk in chunks:
-        observed = truth.isel(chunk).values
-        predicted = prediction.isel(chunk).transpose(*truth.dims).values
+        observed = truth.isel(chunk).transpose(*dims).values
+        predicted = prediction.isel(chunk).transpose(*dims).values
         valid = ~np.isnan(observed)
-        steps += valid.sum(axis=time)
+        steps += valid.sum(axis=0)
+        total = np.where(valid, area.values, 0.0).sum(axis=(1, 2))
+        sums = np.where(valid, observed * area.values, 0.0).sum(axis=(1, 2))
+        means.append(np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0))
         missing += int((np.isnan(predicted) & valid).sum())
         infinite["truth"] += int(np.isinf(observed).sum())
         infinite["prediction"] += int((np.isinf(predicted) & valid).sum())
@@ -116,7 +137,7 @@ def check_values(
             f"{name}: expected no missing values in the prediction; found {missing} of {values} where the truth has "
             "values. A model may not skip cells: fill its missing inputs, and predict again."
         )
-    return steps
+    return Seen(steps, np.concatenate(means))
 
 
 def read(

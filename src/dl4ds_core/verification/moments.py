@@ -143,7 +143,8 @@ class CellSeries:
         steps = np.broadcast_to(member.sum(axis=0), sums.shape)
         if self.valid is not None:
             steps = self.valid.astype(np.float64) @ member
-        return self._zero_filled(values - (sums / np.maximum(steps, 1)) @ member.T)
+        departures = self._zero_filled(values - (sums / np.maximum(steps, 1)) @ member.T)
+        return np.where(np.abs(departures) <= 1e-12 * np.abs(filled), 0.0, departures)  # only rounding is left
 
     def _anomalies(self, values: FloatArray) -> FloatArray:
         if self.valid is None:

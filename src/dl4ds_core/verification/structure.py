@@ -59,7 +59,8 @@ class Setting:
     thresholds : tuple of float
         Of events, in units of the predictand: an event is a value of at least so much.
     box : tuple of slice
-        Rows and columns of the largest box without a missing cell at any step; empty slices where there is none.
+        Rows and columns of the largest box whose cells are missing at no step that has a truth anywhere; empty slices
+        where there is none.
     """
 
     area: FloatArray
@@ -77,7 +78,7 @@ class Setting:
     @cached_property
     def wavenumbers(self) -> FloatArray:
         """Middle of each ring of wavenumbers ``(ring,)``, cycles per km, without the mean field."""
-        return (np.arange(self._rings.max() + 1 if self._rings.size else 0)[1:]) * self._width
+        return np.arange(1, self._rings.max() + 1) * self._width if self._rings.size else np.zeros(0)
 
     @cached_property
     def _width(self) -> float:
@@ -106,7 +107,7 @@ class Setting:
             return np.full((fields.shape[0], 0), np.nan)
         values = fields[:, *self.box]
         taper = np.outer(*(np.hanning(size + 2)[1:-1] for size in values.shape[1:]))
-        values = (values - values.mean(axis=(1, 2), keepdims=True)) * (taper / np.sqrt((taper**2).mean()))
+        values = _departures(values, values.mean(axis=(1, 2), keepdims=True)) * (taper / np.sqrt((taper**2).mean()))
         power = np.abs(np.fft.fft2(values)) ** 2 / taper.size**2
         numbers = self._rings[inside]
         waves = np.bincount(numbers)
@@ -127,11 +128,14 @@ class Structure:
         ``score(means, setting)``: an array of the score's values, one for each of `labels`.
     labels : callable
         ``labels(setting)``: threshold and scale of each value; NaN where there is none.
+    centred : bool
+        Whether resampled values are moved so that their median is the value: distances are larger in resamples.
     """
 
     terms: Callable[[FloatArray, FloatArray, Setting], Terms]
     score: Callable[[Mapping[str, FloatArray], Setting], FloatArray]
     labels: Callable[[Setting], list[tuple[float, float]]] = lambda _: [(np.nan, np.nan)]
+    centred: bool = False
 
 
 def largest_box(missing: BoolArray) -> tuple[slice, slice]:
@@ -156,6 +160,12 @@ def largest_box(missing: BoolArray) -> tuple[slice, slice]:
     return found
 
 
+def _departures(values: FloatArray, mean: FloatArray) -> FloatArray:
+    """Values less their mean; 0 where only rounding is left, as in a constant field."""
+    departures = values - mean
+    return np.where(np.abs(departures) <= 1e-12 * np.abs(values), 0.0, departures)
+
+
 def _psnr_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
     valid = ~np.isnan(observation)
     weights = setting.area * valid
@@ -172,7 +182,7 @@ def _pattern_terms(forecast: FloatArray, observation: FloatArray, setting: Setti
         values = np.where(weights > 0, field, 0.0)
         with np.errstate(invalid="ignore"):
             mean = (weights * values).sum(axis=(1, 2), keepdims=True) / weights.sum(axis=(1, 2), keepdims=True)
-        pair.append(np.where(weights > 0, values - mean, 0.0))
+        pair.append(np.where(weights > 0, _departures(values, mean), 0.0))
     product, first, second = (
         (weights * one * other).sum(axis=(1, 2)) for one, other in (pair, pair[:1] * 2, pair[1:] * 2)
     )
@@ -207,9 +217,10 @@ def spectral_terms(forecast: FloatArray, observation: FloatArray, setting: Setti
 def _spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
     if not setting.wavenumbers.size:
         return np.array([np.nan])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        decibel = 10 * np.log10(means["forecast"] / means["observation"])
-    return np.array([np.sqrt((decibel**2).mean())])
+    forecast, observation = means["forecast"], means["observation"]
+    known = (forecast > 0) & (observation > 0)  # a constant field has no power
+    ratio = np.divide(forecast, observation, out=np.full_like(observation, np.nan), where=known)
+    return np.array([np.sqrt(((10 * np.log10(ratio)) ** 2).mean())])
 
 
 def _power_ratio(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
@@ -226,6 +237,7 @@ def _short(setting: Setting) -> BoolArray:
 
 
 def _fraction_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    """Return parts of the fractions skill score (Roberts and Lean 2008, doi:10.1175/2007MWR2123.1)."""
     from scipy.ndimage import uniform_filter
 
     distance, reference = [], []
@@ -258,6 +270,6 @@ def _only(term: str, finish: Callable[[FloatArray], FloatArray] = np.asarray) ->
 PSNR = Structure(_psnr_terms, _only("decibel"))
 PATTERN = Structure(_pattern_terms, _only("correlation"))
 COARSE = Structure(_coarse_terms, _only("square", np.sqrt))
-SPECTRAL_DISTANCE = Structure(spectral_terms, _spectral_distance)
+SPECTRAL_DISTANCE = Structure(spectral_terms, _spectral_distance, centred=True)
 POWER_RATIO = Structure(spectral_terms, _power_ratio)
 FRACTIONS = Structure(_fraction_terms, _fraction_score, _fraction_labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ import xarray as xr
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
 from dl4ds_core.verification import inputs
-from dl4ds_core.verification.bootstrap import block_steps, block_weights
+from dl4ds_core.verification.bootstrap import AUTOMATIC, automatic_block, block_steps, block_weights
 from dl4ds_core.verification.collecting import FEWEST_STEPS, SMALLEST_SHARE, Parts, Scores
+from dl4ds_core.verification.moments import CellSeries, Clock
 from dl4ds_core.verification.structure import Setting, largest_box
 
 __all__ = ["EVENTS", "FEWEST_STEPS", "SEASONS", "SMALLEST_SHARE", "verify"]
@@ -35,6 +36,9 @@ _EARTH = 6371.0
 
 _DRAWN = 2_000_000
 """So many values of the truth, from steps spread over the record, give its percentiles."""
+
+_FEWEST_DRAWN = 10
+"""But of no fewer steps."""
 
 
 def verify(
@@ -79,7 +83,8 @@ def verify(
     data_ranges : mapping of str to float
         Range of each predictand over the training period, in its units, for SSIM.
     block : str
-        Length of a bootstrap block, such as ``24h``, ``5d`` or ``10y``; see `block_steps`.
+        Length of a bootstrap block, such as ``24h``, ``5d`` or ``10y``; see `block_steps`. With ``auto`` it is chosen
+        from the autocorrelation of the domain's mean truth; see `automatic_block`.
     samples : int
         Number of resamples.
     confidence : float
@@ -119,11 +124,14 @@ def verify(
         inputs.check_units(name, prediction[name], truth[name])
         if not data_ranges.get(name, 0) > 0:
             raise DataError(f"{name}: expected a positive data range for SSIM; found {data_ranges.get(name)}.")
-    valid = {
-        name: inputs.check_values(name, prediction[name], truth[name], _time_chunks(truth[name])) for name in names
+    area = area.transpose(*grid.dims)
+    seen = {
+        name: inputs.check_values(name, prediction[name], truth[name], area, _time_chunks(truth[name]))
+        for name in names
     }
     time = truth["time"]
-    steps = block_steps(time, block)
+    clock = Clock(time)
+    steps = block_steps(time, block) if block != AUTOMATIC else _automatic(seen.values(), clock)
     counts = block_weights(time, block_steps=steps, samples=samples, seed=seed)
     logger.info("Verifying %s: %d steps, %d resamples of blocks of %d steps", names, time.size, samples, steps)
     maps: dict[str, xr.DataArray] = {}
@@ -132,13 +140,10 @@ def verify(
     cells = {region: mask.transpose(*grid.dims).values.astype(bool) for region, mask in (regions or {}).items()}
     parts = Parts(cells, _seasons(time))
     for name in names:
-        count = _transposed(valid[name], truth[name], grid.dims)
         events = tuple((thresholds or {}).get(name, ())) or _percentiles(truth[name])
-        box = largest_box(count < time.size)
-        setting = Setting(
-            *(area.transpose(*grid.dims).values, _spacing(grid), scale, float(data_ranges[name]), events, box)
-        )
-        scores = Scores(truth[name], area.transpose(*grid.dims), counts, count, setting, parts)
+        box = largest_box(seen[name].steps < np.isfinite(seen[name].mean).sum())
+        setting = Setting(area.values, _spacing(grid), scale, float(data_ranges[name]), events, box)
+        scores = Scores(truth[name], area, counts, seen[name].steps, clock, setting, parts)
         for chunk in _time_chunks(truth[name]):
             scores.add_fields(*inputs.read(prediction[name], truth[name], chunk, dims), chunk, float(data_ranges[name]))
         for chunk in _cell_chunks(truth[name], grid.dims, samples):
@@ -151,9 +156,13 @@ def verify(
     return grid.placed(xr.Dataset(maps)).assign(curves), table
 
 
-def _transposed(count: np.ndarray, truth: xr.DataArray, dims: tuple[str, str]) -> np.ndarray:
-    order = [str(dim) for dim in truth.dims if dim != "time"]
-    return count if order == list(dims) else count.T
+def _automatic(seen: Iterable[inputs.Seen], clock: Clock) -> int:
+    """Return the longest of the blocks that suit the predictands, in steps."""
+    lengths = []
+    for each in seen:
+        departures = CellSeries(each.mean[None], each.mean[None], clock).observation_departure[0]
+        lengths.append(automatic_block(np.where(np.isfinite(each.mean), departures, np.nan), clock.follows))
+    return max(lengths)
 
 
 def _seasons(time: xr.DataArray) -> dict[str, np.ndarray]:
@@ -179,7 +188,7 @@ def _spacing(grid: Grid) -> tuple[float, float]:
 
 def _percentiles(truth: xr.DataArray) -> tuple[float, ...]:
     """Return the percentiles `EVENTS` of the truth, each once, from steps spread over the record."""
-    steps = max(1, _DRAWN * truth.sizes["time"] // truth.size)
+    steps = max(_FEWEST_DRAWN, _DRAWN * truth.sizes["time"] // truth.size)
     chosen = np.unique(np.linspace(0, truth.sizes["time"] - 1, steps).round().astype(int))
     return tuple(np.unique(np.nanpercentile(truth.isel(time=chosen).values, EVENTS)).tolist())
 

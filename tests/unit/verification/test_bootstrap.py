@@ -171,6 +171,25 @@ def test_intervals_cover_the_mean_of_autocorrelated_series() -> None:
     assert coverage(series, time, 1, 300) < 0.75  # what blocks are for
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_intervals_cover_the_bias_of_a_domain(missing: float) -> None:
+    """Errors of two cells that go together, weighted by area: as verification pools them."""
+    repetitions, steps, bias = (
+        1500,
+        1500,
+        0.4,
+    )  # 87 % are covered in the long run, so fewer might miss the 85 % by chance
+    area = np.array([3.0, 1.0])
+    common, *own = (autoregressive((repetitions, steps), 0.6, seed) for seed in range(3))
+    error = bias + np.stack([0.7 * common + each for each in own])
+    valid = np.random.default_rng(9).random(error.shape) >= missing
+    sums, areas = (np.einsum("c,crt->rt", area, each) for each in (np.where(valid, error, 0.0), valid))
+    counts = block_weights(times(pd.date_range("2000-01-01", periods=steps)), block_steps=20, samples=400, seed=12)
+    lower, upper = intervals(resampled_sums(sums, counts) / resampled_sums(areas, counts), confidence=0.9)
+    covered = ((lower <= bias) & (bias <= upper)).mean()
+    assert 0.85 <= covered <= 0.95
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(("memory", "steps"), [(0.0, 1), (0.3, 10), (0.6, 25), (0.8, 50), (0.9, 100)])
 def test_coverage_for_shorter_and_longer_memory(memory: float, steps: int) -> None:

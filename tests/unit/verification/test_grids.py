@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 from grid_kinds import KINDS, field_on
+from score_rows import of_the_whole
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
-from dl4ds_core.verification import METRICS, verify
+from dl4ds_core.verification import METRICS, Structure, verify
+from dl4ds_core.verification.distribution import PERCENTILES
 
 OPTIONS: dict[str, Any] = {"data_ranges": {"tas": 30.0}, "block": "4d", "samples": 20, "confidence": 0.9, "seed": 1}
 
@@ -34,12 +36,15 @@ def test_values_are_weighted_by_the_areas_of_the_grid(kind: str) -> None:
     maps, rows = verify(prediction, truth, area=grid.area, **OPTIONS)
     error = np.ma.masked_invalid(np.where(np.isnan(truth["tas"]), np.nan, prediction["tas"] - truth["tas"]))
     weights = np.broadcast_to(grid.area.values, error.shape)
-    found = rows.set_index("metric")["value"]
+    found = of_the_whole(rows)["value"]
     assert found["rmse"] == pytest.approx(np.sqrt(np.ma.average(error**2, weights=weights)), rel=1e-11)
     assert found["bias"] == pytest.approx(np.ma.average(error, weights=weights), rel=1e-11)
-    assert found.notna().all()
+    assert rows["value"].notna().all()
     np.testing.assert_allclose(maps["tas_mae"], abs(error).mean(axis=0).filled(np.nan), rtol=1e-11)
-    assert set(map(str, maps.data_vars)) == {f"tas_{name}" for name in METRICS}
+    expected = {f"tas_{name}" for name, metric in METRICS.items() if not isinstance(metric.source, Structure)}
+    expected |= {f"tas_quantile_bias_{percentile:g}" for percentile in PERCENTILES}
+    with_maps = {str(name) for name, field in maps.data_vars.items() if grid.dims[0] in field.dims}
+    assert with_maps - {"lat", "lon"} == expected - {"tas_quantile_bias"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,16 +59,18 @@ def test_maps_are_on_the_grid_of_the_truth(kind: str) -> None:
         xr.testing.assert_equal(maps[name].drop_vars(maps[name].coords), coordinate.drop_vars(coordinate.coords))
     expected = "crs" if kind in ("rotated", "projected") else None
     assert maps["tas_rmse"].attrs.get("grid_mapping") == expected
-    assert "time" not in maps.variables
+    on_cells = [name for name, field in maps.data_vars.items() if field.dims == grid.dims]
+    assert all("time" not in maps[name].coords for name in on_cells)
 
 
-def test_the_kind_of_grid_changes_nothing_but_the_areas() -> None:
+def test_the_kind_of_grid_changes_nothing_but_areas_and_wavelengths() -> None:
     area = Grid.of(field_on("latlon")).area.values
     tables = []
     for kind in KINDS:
         prediction, truth = both(kind)
         given = xr.DataArray(area, dims=truth["tas"].dims[1:])
-        tables.append(verify(prediction, truth, area=given, **OPTIONS)[1])
+        rows = verify(prediction, truth, area=given, **OPTIONS)[1].set_index("metric")
+        tables.append(rows.drop(["spectral_distance", "power_ratio"]))
     for table in tables[1:]:
         pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import scipy.stats
 import xarray as xr
+from score_rows import of_the_whole
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.verification import METRICS, block_weights, table, verify
+from dl4ds_core.verification import METRICS, Structure, block_weights, distribution, table, verify
 
 Datasets = tuple[xr.Dataset, xr.Dataset]
 Pair = tuple[xr.DataArray, xr.DataArray]
@@ -40,7 +41,7 @@ def masked(changing: bool) -> Datasets:
         missing[7] = True
     attributes = {"units": "degC", "long_name": "temperature"}
     truth = xr.DataArray(np.where(missing, np.nan, values), coordinates, ("time", "lat", "lon"), "tas", attributes)
-    prediction = truth.copy(data=0.5 + 0.9 * values + random.normal(size=values.shape))
+    prediction = truth.copy(data=28.5 + 0.9 * values + random.normal(size=values.shape))
     return prediction.to_dataset(), truth.to_dataset()
 
 
@@ -82,6 +83,14 @@ def std_ratio(f: np.ndarray, o: np.ndarray) -> float:
     return float(f.std() / o.std())
 
 
+def relative_rmse(f: np.ndarray, o: np.ndarray) -> float:
+    return float(np.sqrt(((f - o) ** 2).mean()) / o.std())
+
+
+def wasserstein(f: np.ndarray, o: np.ndarray) -> float:
+    return float(scipy.stats.wasserstein_distance(f, o))
+
+
 def local_ssim(both: Datasets, step: int, data_range: float) -> np.ndarray:
     """Wang et al. (2004) written out for each window within the field that has all its cells; NaN elsewhere."""
     pair = [np.pad(field["tas"].values[step], 5, mode="symmetric") for field in both]
@@ -112,7 +121,7 @@ def both(request: pytest.FixtureRequest) -> Datasets:
 
 def test_domain_values_and_maps(both: Datasets, area: xr.DataArray) -> None:
     maps, rows = verify(*both, area=area, **OPTIONS)
-    found = rows.set_index("metric")["value"]
+    found = of_the_whole(rows)["value"]
     forecast, observation = arrays(both)
     error = forecast - observation
     weights = area.values
@@ -124,10 +133,16 @@ def test_domain_values_and_maps(both: Datasets, area: xr.DataArray) -> None:
         expected = root(values.mean(axis=0)) if name == "rmse" else values.mean(axis=0)
         np.testing.assert_allclose(maps[f"tas_{name}"], np.ma.filled(expected, np.nan), rtol=1e-11)
         np.testing.assert_array_equal(maps[f"tas_{name}"].isnull(), never)
-    for name, score in {"pearson": pearson, "spearman": spearman, "std_ratio": std_ratio}.items():
+    by_series = {"relative_rmse": relative_rmse, "pearson": pearson, "spearman": spearman, "std_ratio": std_ratio}
+    for name, score in (by_series | {"wasserstein": wasserstein}).items():
         expected = by_cell(score, both)
         np.testing.assert_allclose(maps[f"tas_{name}"], expected, rtol=1e-10)
         assert found[name] == pytest.approx(mean(expected, weights), rel=1e-11)
+    values = rows[rows["metric"] == "quantile_bias"].set_index("threshold")["value"]
+    for percentile in distribution.PERCENTILES:
+        expected = by_cell(lambda f, o, q=percentile: float(np.percentile(f, q) - np.percentile(o, q)), both)
+        np.testing.assert_allclose(maps[f"tas_quantile_bias_{percentile:g}"], expected, rtol=1e-10, atol=1e-12)
+        assert values[percentile] == pytest.approx(mean(expected, weights), rel=1e-11)
 
 
 def test_ssim_is_that_of_whole_windows(area: xr.DataArray) -> None:
@@ -135,7 +150,7 @@ def test_ssim_is_that_of_whole_windows(area: xr.DataArray) -> None:
     local = np.stack([local_ssim(both, step, 20.0) for step in range(0, STEPS, 6)])
     some = tuple(data.isel(time=slice(0, None, 6)) for data in both)
     maps, rows = verify(some[0], some[1], area=area, **(OPTIONS | {"block": "6d"}))
-    assert rows.set_index("metric").loc["ssim", "value"] == pytest.approx(mean(local, area.values), rel=1e-9)
+    assert of_the_whole(rows).loc["ssim", "value"] == pytest.approx(mean(local, area.values), rel=1e-9)
     defined = np.isfinite(local).sum(axis=0)
     expected = np.where(defined > 0, np.nansum(local, axis=0) / np.maximum(defined, 1), np.nan)
     np.testing.assert_allclose(maps["tas_ssim"], expected, rtol=1e-9)
@@ -148,7 +163,7 @@ def test_ssim_is_that_of_whole_windows(area: xr.DataArray) -> None:
 def test_intervals_are_those_of_an_explicit_bootstrap(area: xr.DataArray) -> None:
     """The steps drawn and scored anew with masked arrays, resample by resample."""
     both = masked(True)
-    rows = verify(*both, area=area, **OPTIONS)[1].set_index("metric")
+    rows = of_the_whole(verify(*both, area=area, **OPTIONS)[1])
     forecast, observation = arrays(both)
     weights = np.broadcast_to(area.values, observation.shape)
     local = np.stack([local_ssim(both, step, 20.0) for step in range(STEPS)])
@@ -190,8 +205,11 @@ def test_a_step_without_any_truth_is_as_if_it_were_not_there(area: xr.DataArray)
     rest = tuple(data.drop_isel(time=7) for data in both)
     other = verify(rest[0], rest[1], area=area, **OPTIONS)
     pd.testing.assert_series_equal(other[1]["value"], rows["value"], rtol=1e-11)
+    assert maps["tas_rmse_by_step"][7].isnull()
+    with_times = maps.drop_isel(time=7)
     for name in maps:
-        np.testing.assert_allclose(other[0][name], maps[name], rtol=1e-11)
+        if "sample" not in maps[name].dims:  # other resamples
+            np.testing.assert_allclose(other[0][name], with_times[name], rtol=1e-11)
 
 
 def test_the_pieces_change_nothing(area: xr.DataArray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +227,9 @@ def test_cells_with_few_steps_have_no_correlation(area: xr.DataArray) -> None:
     both = masked(True)
     maps, _ = verify(*both, area=area, **OPTIONS)
     for name, metric in METRICS.items():
-        if metric.needs == "series":
-            assert bool(maps[f"tas_{name}"][24, 2].isnull()) == (metric.domain == "cells")
+        if not (metric.fields or isinstance(metric.source, Structure)):
+            field = maps[f"tas_{name}" if name != "quantile_bias" else "tas_quantile_bias_50"]
+            assert bool(field[24, 2].isnull()) == (metric.domain == "cells")
     assert table.FEWEST_STEPS == 30
     both[1]["tas"][: STEPS - 30, 20, 20] = np.nan
     both[1]["tas"][: STEPS - 29, 20, 21] = np.nan
@@ -223,9 +242,11 @@ def test_a_domain_without_a_whole_window(area: xr.DataArray, caplog: pytest.LogC
     both = masked(False)
     both[1]["tas"][:, ::8, ::8] = np.nan
     maps, rows = verify(*both, area=area, **OPTIONS)
-    rows = rows.set_index("metric")
-    assert rows.loc["ssim", ["value", "lower", "upper"]].isna().all()
-    assert rows.drop("ssim")[["value", "lower", "upper"]].notna().all(axis=None)
+    rows = rows.set_index("metric")[["value", "lower", "upper"]]
+    undefined = ["ssim", "spectral_distance", "power_ratio"]  # the largest box is 7 cells wide
+    assert rows.loc[undefined].isna().all(axis=None)
+    assert rows.drop(undefined).notna().all(axis=None)
+    assert "tas_spectrum_truth" not in maps
     assert maps["tas_ssim"].isnull().all()
     assert maps["tas_ssim"].attrs["comment"].endswith("every window holds missing cells, so nothing is defined")
     assert "ssim of temperature is undefined" in caplog.text
@@ -266,10 +287,11 @@ def test_temperature_of_e_obs(data_dir: Path) -> None:
     maps, rows = verify(pair[0], pair[1], area=area, **(OPTIONS | {"block": "10d", "samples": 20}))
     error = np.ma.masked_invalid(np.where(truth.isnull(), np.nan, forecast - truth))
     weights = np.broadcast_to(area.values, error.shape)
-    found = rows.set_index("metric")
+    found = of_the_whole(rows)
     assert found.loc["rmse", "value"] == pytest.approx(np.sqrt(np.ma.average(error**2, weights=weights)), rel=1e-11)
     assert found["value"].notna().all()
-    assert (found["lower"] <= found["value"]).all()
+    rest = found.drop("spectral_distance")  # farther in resamples, as some days count more than others
+    assert rest["value"].between(rest["lower"], rest["upper"]).all()
     counts = truth.notnull().sum("time").values
     assert ((counts > 0) & (counts < truth.sizes["time"])).any()
     np.testing.assert_array_equal(maps["tas_rmse"].isnull(), counts == 0)

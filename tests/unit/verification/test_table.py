@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from score_rows import of_the_whole
 
+from dl4ds_core import verification
 from dl4ds_core.errors import DataError
-from dl4ds_core.verification import METRICS, block_weights, ssim, table, verify
+from dl4ds_core.verification import METRICS, block_weights, collecting, distribution, pearson, rmse, ssim, table, verify
 
 Pair = tuple[xr.DataArray, xr.DataArray]
 Datasets = tuple[xr.Dataset, xr.Dataset]
+Results = tuple[xr.Dataset, pd.DataFrame]
 
 
-def verified(both: Sequence[xr.Dataset], area: xr.DataArray, **options: Any) -> tuple[xr.Dataset, pd.DataFrame]:
+def verified(both: Sequence[xr.Dataset], area: xr.DataArray, **options: Any) -> Results:
     prediction, truth = both
     ranges = dict.fromkeys((str(name) for name in truth.data_vars), 20.0)
     defaults: dict[str, Any] = {
@@ -31,20 +34,52 @@ def verified(both: Sequence[xr.Dataset], area: xr.DataArray, **options: Any) -> 
     return verify(prediction, truth, area=area, **(defaults | options))
 
 
-@pytest.fixture
-def values(datasets: Datasets, area: xr.DataArray) -> pd.DataFrame:
-    return verified(datasets, area)[1].set_index("metric")
+@pytest.fixture(scope="module")
+def results(datasets: Datasets, area: xr.DataArray) -> Results:
+    return verified(datasets, area)
 
 
-def test_rows(values: pd.DataFrame) -> None:
-    assert list(values.index) == list(METRICS)
-    assert list(values.columns) == ["variable", "unit", "value", "lower", "upper"]
-    assert (values["variable"] == "t2m").all()
-    assert values["unit"].to_dict() == {
-        "bias": "K", "mae": "K", "rmse": "K", "pearson": "1", "spearman": "1", "std_ratio": "1", "ssim": "1"
-    }  # fmt: skip
-    assert (values["lower"] < values["upper"]).all()
-    assert values["value"].between(values["lower"], values["upper"]).all()
+@pytest.fixture(scope="module")
+def values(results: Results) -> pd.DataFrame:
+    return of_the_whole(results[1])
+
+
+LIBRARY = ("bias", "mae", "rmse", "pearson", "spearman", "std_ratio", "perkins", "wasserstein")
+"""Scores of series that are public functions."""
+
+
+def test_rows(results: Results) -> None:
+    _, rows = results
+    keys = ["variable", "metric", "unit", "threshold", "scale", "season", "region"]
+    assert list(rows.columns) == [*keys, "value", "lower", "upper"]
+    assert list(rows["metric"].unique()) == list(METRICS)
+    assert not rows.duplicated(keys).any()
+    assert (rows["variable"] == "t2m").all()
+    assert (rows["lower"] < rows["upper"]).all()
+    assert rows[["season", "region"]].isna().all(axis=None)
+    rest = rows.set_index("metric").drop(["spectral_distance", "fss"])  # what is drawn twice is nearer or farther
+    assert rest["value"].between(rest["lower"], rest["upper"]).all()
+    in_kelvin = {"bias", "mae", "rmse", "quantile_bias", "wasserstein", "coarse_rmse"}
+    expected = dict.fromkeys(METRICS, "1") | dict.fromkeys(in_kelvin, "K") | {"psnr": "dB", "spectral_distance": "dB"}
+    assert rows.groupby("metric")["unit"].unique().map(list).to_dict() == {
+        name: [unit] for name, unit in expected.items()
+    }
+
+
+def test_scores_with_several_values(results: Results, datasets: Datasets, area: xr.DataArray) -> None:
+    _, rows = results
+    several = rows[rows["threshold"].notna()]
+    assert list(several["metric"].unique()) == ["quantile_bias", "fss"]
+    percentiles = several[several["metric"] == "quantile_bias"]
+    assert percentiles["threshold"].tolist() == list(distribution.PERCENTILES)
+    assert percentiles["scale"].isna().all()
+    events = np.percentile(datasets[1]["t2m"], [90, 99])
+    fractions = several[several["metric"] == "fss"]
+    np.testing.assert_allclose(fractions["threshold"], np.repeat(events, 3), rtol=1e-12)
+    assert fractions["scale"].tolist() == [1, 3, 9, 1, 3, 9]
+    given = verified(datasets, area, thresholds={"t2m": [284.0]})[1]
+    assert given.loc[given["metric"] == "fss", "threshold"].tolist() == [284.0] * 3
+    pd.testing.assert_frame_equal(given[given["metric"] != "fss"], rows[rows["metric"] != "fss"])
 
 
 def test_pooled_values(values: pd.DataFrame, fields: Pair, area: xr.DataArray) -> None:
@@ -54,7 +89,7 @@ def test_pooled_values(values: pd.DataFrame, fields: Pair, area: xr.DataArray) -
     assert values.loc["mae", "value"] == pytest.approx(np.average(np.abs(error), weights=weights), rel=1e-10)
     assert values.loc["rmse", "value"] == pytest.approx(np.sqrt(np.average(error**2, weights=weights)), rel=1e-10)
     for name in ("bias", "mae", "rmse"):
-        library = float(METRICS[name].function(*fields, weights=area))
+        library = float(getattr(verification, name)(*fields, weights=area))
         assert values.loc[name, "value"] == pytest.approx(library, rel=1e-10)
     local = ssim(*fields, data_range=20.0).values
     assert values.loc["ssim", "value"] == pytest.approx(np.average(local, weights=weights), rel=1e-10)
@@ -72,21 +107,69 @@ def test_values_by_cells(values: pd.DataFrame, fields: Pair, area: xr.DataArray)
     assert values.loc["spearman", "value"] == pytest.approx(np.average(correlations, weights=weights), rel=1e-10)
 
 
-def test_maps(datasets: Datasets, fields: Pair, area: xr.DataArray) -> None:
-    maps, _ = verified(datasets, area)
-    assert list(maps.data_vars) == [f"t2m_{name}" for name in METRICS]
-    for name, metric in METRICS.items():
-        field = maps[f"t2m_{name}"]
-        assert field.dims == ("lat", "lon")
-        if metric.needs == "series":
-            expected = metric.function(*fields, reduce_dims="time")
-        else:
-            expected = metric.function(*fields, data_range=20.0).mean("time")
-        np.testing.assert_allclose(field, expected, rtol=1e-10)
-        np.testing.assert_array_equal(field["lat"], fields[1]["lat"])
+def test_maps(results: Results, fields: Pair) -> None:
+    maps, _ = results
+    percentiles = [f"quantile_bias_{percentile:g}" for percentile in distribution.PERCENTILES]
+    names = [name for name, metric in METRICS.items() if not isinstance(metric.source, verification.Structure)]
+    names[names.index("quantile_bias") : names.index("quantile_bias") + 1] = percentiles
+    assert [name for name, field in maps.data_vars.items() if "lat" in field.dims] == [f"t2m_{name}" for name in names]
+    for name in names:
+        assert maps[f"t2m_{name}"].dims == ("lat", "lon")
+        np.testing.assert_array_equal(maps[f"t2m_{name}"]["lat"], fields[1]["lat"])
+    expected = {name: getattr(verification, name)(*fields, reduce_dims="time") for name in LIBRARY}
+    quantiles = verification.quantile_bias(*fields, reduce_dims="time")
+    expected |= {name: quantiles[..., place] for place, name in enumerate(percentiles)}
+    expected |= {"ssim": ssim(*fields, data_range=20.0).mean("time")}
+    for name, field in expected.items():
+        np.testing.assert_allclose(maps[f"t2m_{name}"], field, rtol=1e-10)
     assert maps["t2m_rmse"].attrs == {"long_name": "RMSE of 2 m temperature", "units": "K"}
+    assert maps["t2m_quantile_bias_99"].attrs == {
+        "long_name": "bias of percentiles (99) of 2 m temperature", "units": "K"
+    }  # fmt: skip
     assert maps["t2m_ssim"].attrs["units"] == "1"
     assert maps["t2m_ssim"].attrs["comment"] == "Gaussian window of 11 cells"
+
+
+def test_a_domain_value_by_cells_is_the_mean_of_the_map(results: Results, area: xr.DataArray) -> None:
+    maps, rows = results
+    chosen = [name for name, metric in METRICS.items() if metric.domain == "cells"]
+    assert len(chosen) == 9
+    for row in rows[rows["metric"].isin(chosen)].itertuples():
+        name = f"t2m_{row.metric}" if np.isnan(row.threshold) else f"t2m_{row.metric}_{row.threshold:g}"
+        assert row.value == pytest.approx(float(maps[name].weighted(area).mean()), rel=1e-12)
+
+
+def test_scores_of_each_step(results: Results, fields: Pair, area: xr.DataArray) -> None:
+    maps, _ = results
+    for name in ("bias", "mae", "rmse"):
+        expected = getattr(verification, name)(*fields, reduce_dims=["lat", "lon"], weights=area)
+        xr.testing.assert_allclose(maps[f"t2m_{name}_by_step"].drop_attrs(), expected.drop_attrs(), rtol=1e-12)
+        assert maps[f"t2m_{name}_by_step"].attrs == {
+            "long_name": f"{METRICS[name].long_name} of 2 m temperature", "units": "K"
+        }  # fmt: skip
+
+
+def test_resampled_scores_give_the_intervals(results: Results, values: pd.DataFrame) -> None:
+    maps, _ = results
+    for name in ("bias", "mae", "rmse"):
+        resampled = maps[f"t2m_{name}_resampled"]
+        assert resampled.dims == ("sample",)
+        assert resampled.size == 60
+        ends = np.quantile(resampled, [0.05, 0.95])
+        np.testing.assert_allclose(values.loc[name, ["lower", "upper"]].astype(float), ends, rtol=1e-12)
+
+
+def test_spectra(results: Results, datasets: Datasets, area: xr.DataArray) -> None:
+    maps, _ = results
+    double = datasets[1].assign(t2m=datasets[1]["t2m"] * 2).assign(t2m=lambda data: data["t2m"].assign_attrs(units="K"))
+    other, _ = verified((double, datasets[1]), area)
+    truth = maps["t2m_spectrum_truth"]
+    assert truth.dims == ("wavenumber",)
+    assert truth["wavenumber"].attrs["units"] == "km-1"
+    assert truth.attrs["units"] == "(K)2"
+    assert truth.attrs["long_name"] == "power spectrum of 2 m temperature, truth"
+    xr.testing.assert_identical(other["t2m_spectrum_truth"], truth)
+    np.testing.assert_allclose(other["t2m_spectrum_prediction"], 4 * truth, rtol=1e-10)
 
 
 def test_intervals_are_those_of_an_explicit_bootstrap(values: pd.DataFrame, fields: Pair, area: xr.DataArray) -> None:
@@ -96,23 +179,44 @@ def test_intervals_are_those_of_an_explicit_bootstrap(values: pd.DataFrame, fiel
     for row in counts:
         drawn = np.repeat(np.arange(40), row)
         pair = [field.isel(time=drawn).drop_vars("time") for field in fields]
-        found["rmse"].append(float(METRICS["rmse"].function(*pair, weights=area)))
-        cells = METRICS["pearson"].function(*pair, reduce_dims="time")
+        found["rmse"].append(float(rmse(*pair, weights=area)))
+        cells = pearson(*pair, reduce_dims="time")
         found["pearson"].append(float(cells.weighted(area).mean()))
     for name, scores in found.items():
         expected = np.quantile(scores, [0.05, 0.95])
         np.testing.assert_allclose(values.loc[name, ["lower", "upper"]].astype(float), expected, rtol=1e-9)
 
 
-def test_a_wider_confidence_gives_wider_intervals(datasets: Datasets, area: xr.DataArray, values: pd.DataFrame) -> None:
-    narrow = verified(datasets, area, confidence=0.5)[1].set_index("metric")
-    assert (narrow["upper"] - narrow["lower"] < values["upper"] - values["lower"]).all()
+def test_intervals_without_moments_are_the_spread_of_resamples(
+    datasets: Datasets, fields: Pair, area: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all cells here; their median is moved to the value of the record."""
+    monkeypatch.setattr(collecting, "SOME_CELLS", fields[0][0].size)
+    rows = verified(datasets, area, samples=10)[1].set_index(["metric", "threshold"])
+    counts = block_weights(fields[0]["time"], block_steps=4, samples=10, seed=1)
+    for name in ("quantile_bias", "perkins", "wasserstein"):
+        resampled = []
+        for row in counts:
+            drawn = np.repeat(np.arange(40), row)
+            pair = [field.isel(time=drawn).drop_vars("time") for field in fields]
+            cells = getattr(verification, name)(*pair, reduce_dims="time")
+            resampled.append(cells.weighted(area).mean(("lat", "lon")).values)
+        whole = getattr(verification, name)(*fields, reduce_dims="time").weighted(area).mean(("lat", "lon")).values
+        expected = np.quantile(resampled + whole - np.median(resampled, axis=0), [0.05, 0.95], axis=0)
+        found = rows.loc[[name], ["lower", "upper"]].astype(float).values
+        np.testing.assert_allclose(found, np.atleast_2d(expected.T), rtol=1e-9)
+
+
+def test_a_wider_confidence_gives_wider_intervals(results: Results, datasets: Datasets, area: xr.DataArray) -> None:
+    narrow, wide = verified(datasets, area, confidence=0.5)[1], results[1]
+    pd.testing.assert_series_equal(narrow["value"], wide["value"])
+    assert (narrow["upper"] - narrow["lower"] < wide["upper"] - wide["lower"]).all()
 
 
 def test_repeatable_and_independent_of_the_pieces(
-    datasets: Datasets, area: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+    results: Results, datasets: Datasets, area: xr.DataArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maps, rows = verified(datasets, area)
+    maps, rows = results
     pd.testing.assert_frame_equal(rows, verified(datasets, area)[1], check_exact=True)
     for cells in (7, 30):  # less and more than one row of cells
         monkeypatch.setattr(table, "_ARRAY_BYTES", cells * 60 * 8)
@@ -139,8 +243,13 @@ def test_a_calendar_of_360_days(datasets: Datasets, area: xr.DataArray) -> None:
     assert rows["lower"].notna().all()
 
 
-def test_cells_of_constant_series_are_left_out(datasets: Datasets, area: xr.DataArray) -> None:
-    _, before = verified(datasets, area)
+UNDEFINED_OF_CONSTANTS = [
+    "relative_rmse", "pearson", "deseasonalised_pearson", "spearman", "std_ratio", "memory_bias"
+]  # fmt: skip
+"""Scores of series that a cell whose truth is constant has not."""
+
+
+def test_cells_of_constant_series_are_left_out(results: Results, datasets: Datasets, area: xr.DataArray) -> None:
     flat = [data.copy(deep=True) for data in datasets]
     flat[1]["t2m"][:, :6] = 280.1
     maps, rows = verified(flat, area)
@@ -150,16 +259,16 @@ def test_cells_of_constant_series_are_left_out(datasets: Datasets, area: xr.Data
     assert rows[["value", "lower", "upper"]].notna().all(axis=None)
     rest = [data.isel(lat=slice(6, None)) for data in datasets]
     _, expected = verified(rest, area[6:])
-    for name in ("pearson", "spearman", "std_ratio"):
-        row, other = (frame.set_index("metric").loc[name, ["value", "lower", "upper"]] for frame in (rows, expected))
+    for name in UNDEFINED_OF_CONSTANTS:
+        row, other = (of_the_whole(frame).loc[name, ["value", "lower", "upper"]] for frame in (rows, expected))
         np.testing.assert_allclose(row.astype(float), other.astype(float), rtol=1e-9)
-    assert not before.equals(rows)
+    assert not results[1].equals(rows)
 
 
 def test_all_cells_constant(datasets: Datasets, area: xr.DataArray) -> None:
     flat = xr.full_like(datasets[1], 280.1).assign(t2m=xr.full_like(datasets[1]["t2m"], 280.1))
     rows = verified((datasets[0], flat), area)[1].set_index("metric")
-    undefined = ["pearson", "spearman", "std_ratio"]
+    undefined = [*UNDEFINED_OF_CONSTANTS, "pattern_correlation", "spectral_distance", "power_ratio"]
     assert rows.loc[undefined, ["value", "lower", "upper"]].isna().all(axis=None)
     assert rows.drop(undefined)["value"].notna().all()
 
@@ -168,9 +277,13 @@ def test_several_predictands(datasets: Datasets, area: xr.DataArray) -> None:
     both = [data.assign(pr=(data["t2m"] - 270).assign_attrs(units="mm day-1")) for data in datasets]
     both[1]["time_bnds"] = (("time", "bnds"), np.zeros((40, 2)))
     maps, rows = verified(both, area, data_ranges={"t2m": 20.0, "pr": 5.0})
-    assert rows["variable"].tolist() == ["t2m"] * 7 + ["pr"] * 7
-    assert rows.loc[rows["metric"] == "rmse", "unit"].tolist() == ["K", "mm day-1"]
-    assert len(maps.data_vars) == 14
+    assert rows["variable"].tolist() == ["t2m"] * (len(rows) // 2) + ["pr"] * (len(rows) // 2)
+    one, other = (of_the_whole(rows[rows["variable"] == name]) for name in ("t2m", "pr"))
+    assert list(one.index) == list(other.index)
+    assert (one.loc["rmse", "unit"], other.loc["rmse", "unit"]) == ("K", "mm day-1")
+    assert one.loc["rmse", "value"] == pytest.approx(other.loc["rmse", "value"], rel=1e-12)
+    assert len([name for name in maps.data_vars if name.startswith("pr_")]) == len(maps.data_vars) // 2
+    xr.testing.assert_allclose(maps["pr_spectrum_truth"].drop_attrs(), maps["t2m_spectrum_truth"].drop_attrs())
 
 
 def test_another_order_of_dimensions(datasets: Datasets, area: xr.DataArray) -> None:

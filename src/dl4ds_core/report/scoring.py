@@ -1,0 +1,235 @@
+"""Tables of scores for the report, as plain rows that the template lays out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pandas as pd
+
+from dl4ds_core.report.scores import Score, metrics_of, scores_of, unit_of
+from dl4ds_core.report.text import difference_unit_text, fixed, labelled, unit_text
+from dl4ds_core.verification import METRICS
+
+SHORT_NAMES = {
+    "bias": "Bias",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "pearson": "Pearson corr.",
+    "spearman": "Spearman corr.",
+    "std_ratio": "Ratio of std. dev.",
+    "ssim": "SSIM",
+    "relative_rmse": "Relative RMSE",
+    "deseasonalised_pearson": "Corr. without cycles",
+    "memory_bias": "Bias of autocorr.",
+    "perkins": "Perkins score",
+    "wasserstein": "Wasserstein dist.",
+    "psnr": "PSNR",
+    "pattern_correlation": "Corr. of patterns",
+    "coarse_rmse": "Coarse RMSE",
+    "spectral_distance": "Dist. of spectra",
+    "power_ratio": "Power of short waves",
+}
+
+GROUPS = {
+    "Errors": ("bias", "mae", "rmse", "relative_rmse"),
+    "Series of each cell": ("pearson", "deseasonalised_pearson", "spearman", "memory_bias"),
+    "Distribution": ("std_ratio", "perkins", "wasserstein"),
+    "Structure of fields": (
+        *("ssim", "psnr", "pattern_correlation", "coarse_rmse", "spectral_distance", "power_ratio"),
+    ),
+}
+"""Scores by what they are about; what is in none of them comes last."""
+
+
+def score_tables(summary: pd.DataFrame, variable: str, split: str, networks: Collection[str]) -> list[dict[str, Any]]:
+    """Return a table as `score_table` for each group of scores, with its ``title``, models always in the same order."""
+    known = metrics_of(summary, variable)
+    grouped = {title: [metric for metric in known if metric in group] for title, group in GROUPS.items()}
+    listed = {metric for group in GROUPS.values() for metric in group}
+    grouped["Further scores"] = [metric for metric in known if metric not in listed]
+    return [
+        score_table(summary, variable, split, networks, metrics) | {"title": title}
+        for title, metrics in grouped.items()
+        if metrics
+    ]
+
+
+def score_table(
+    summary: pd.DataFrame,
+    variable: str,
+    split: str,
+    networks: Collection[str],
+    metrics: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Return the table of scores on one split: models in the order of their RMSE.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        The long table of scores.
+    variable, split : str
+        What is shown.
+    networks : collection of str
+        Names of the trained models.
+    metrics : collection of str, optional
+        Scores to show; by default all.
+
+    Returns
+    -------
+    dict
+        ``split``, ``columns`` (metric, name, title) and ``rows`` (model, network, seeds, cells). A cell has value and
+        interval as text, ``sort`` (distance from a perfect score) and ``best``.
+        Without rows where the split has no score.
+    """
+    columns, by_metric = [], {}
+    for metric in metrics_of(summary, variable) if metrics is None else metrics:
+        scores = scores_of(summary, variable, metric, split)
+        if scores:
+            by_metric[metric] = scores
+            columns.append(_column(summary, variable, metric))
+    decimals = _decimals({"rmse": scores_of(summary, variable, "rmse", split), **by_metric})
+    first = scores_of(summary, variable, "rmse", split)
+    order = list(dict.fromkeys([*first, *(model for scores in by_metric.values() for model in scores)]))
+    order = [model for model in order if any(model in scores for scores in by_metric.values())]
+    rows = [
+        {
+            "model": model,
+            "network": model in networks,
+            "seeds": max(len(scores[model].seeds) for scores in by_metric.values() if model in scores),
+            "cells": [_cell(metric, scores, model, decimals) for metric, scores in by_metric.items()],
+        }
+        for model in order
+    ]
+    return {"split": split, "columns": columns, "rows": rows}
+
+
+def breakdown(
+    summary: pd.DataFrame, variable: str, metric: str, column: str, networks: Collection[str], split: str = "test"
+) -> dict[str, Any]:
+    """Return one score by threshold, neighbourhood, season or region: models in the order of their RMSE.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        The long table of scores.
+    variable, metric, split : str
+        What is shown; medians over seeds.
+    column : {'threshold', 'season', 'region'}
+        What the score is shown by. Neighbourhoods (the column scale) get columns of their own under each threshold.
+    networks : collection of str
+        Names of the trained models.
+
+    Returns
+    -------
+    dict
+        ``columns`` (label, and values by which they are told apart) and ``rows`` (model, network, cells); without rows
+        where the table has none.
+    """
+    rows = summary[(summary["variable"] == variable) & (summary["metric"] == metric) & (summary["split"] == split)]
+    rows = rows[(rows["scenario"] == "") & (rows[column].notna()) & (rows[column] != "")]
+    keys = [column, "scale"] if rows["scale"].notna().any() else [column]
+    medians = rows.groupby(["model", *keys], sort=False)[["value", "lower", "upper"]].median()
+    cells = {(str(key[0]), tuple(key[1:])): row for key, *row in medians.itertuples()}
+    columns = list(dict.fromkeys(column for _, column in cells))
+    order = [name for name in scores_of(summary, variable, "rmse", split) if name in set(rows["model"])]
+    unit = difference_unit_text(unit_of(rows, variable, metric)) if METRICS[metric].unit == "same" else ""
+    digits = _decimals({"rmse": scores_of(summary, variable, "rmse", split)}) if unit else 3
+    return {
+        "name": METRICS[metric].long_name,
+        "unit": unit,
+        "columns": columns,
+        "rows": [
+            {
+                "model": model,
+                "network": model in networks,
+                "cells": [_part(cells.get((model, each)), digits) for each in columns],
+            }
+            for model in order
+        ],
+    }
+
+
+def difference_table(comparison: pd.DataFrame, variable: str, networks: Collection[str]) -> dict[str, Any]:
+    """Return how all models differ from the network that is chosen on validation, in RMSE and MAE on test.
+
+    Returns
+    -------
+    dict
+        ``reference``, ``columns`` and ``rows`` (model, network, cells); a cell has the difference and its interval as
+        text, ``p`` and whether it is ``significant``.
+    """
+    rows = comparison[comparison["variable"] == variable]
+    metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
+    if rows.empty:
+        return {"reference": "", "columns": [], "rows": []}
+    by_metric = {metric: rows[rows["metric"] == metric].set_index("model") for metric in metrics}
+    order = by_metric[metrics[0]]["difference"].sort_values(kind="stable").index
+    size = rows["difference"].abs()
+    digits = min(max(2 - math.floor(math.log10(size[size > 0].min())), 0), 4) if (size > 0).any() else 3
+    return {
+        "reference": str(rows["reference"].iloc[0]),
+        "columns": [_column(comparison, variable, metric)["name"] for metric in metrics],
+        "rows": [
+            {
+                "model": model,
+                "network": model in networks,
+                "cells": [_difference(by_metric[metric].loc[model], digits) for metric in metrics],
+            }
+            for model in order
+        ],
+    }
+
+
+def _column(summary: pd.DataFrame, variable: str, metric: str) -> dict[str, str]:
+    unit = unit_of(summary, variable, metric)
+    unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)
+    title = f"{METRICS[metric].long_name}; a perfect prediction has {METRICS[metric].perfect:g}"
+    return {"metric": metric, "name": labelled(SHORT_NAMES.get(metric, metric), unit), "title": title}
+
+
+def _decimals(by_metric: Mapping[str, Mapping[str, Score]]) -> int:
+    """Return how many decimals give the smallest error three digits: all errors and biases get as many."""
+    errors = [
+        abs(score.value)
+        for metric, scores in by_metric.items()
+        for score in scores.values()
+        if metric in ("mae", "rmse") and score.value
+    ]
+    return min(max(2 - math.floor(math.log10(min(errors))), 0), 12) if errors else 3
+
+
+def _cell(metric: str, scores: Mapping[str, Score], model: str, decimals: int) -> dict[str, Any] | None:
+    if model not in scores:
+        return None
+    score = scores[model]
+    digits = decimals if METRICS[metric].unit == "same" else 3
+    distance = abs(score.value - METRICS[metric].perfect)
+    return {
+        "value": fixed(score.value, digits),
+        "interval": f"{fixed(score.lower, digits)} to {fixed(score.upper, digits)}" if score.has_interval else "",
+        "sort": "" if math.isnan(distance) else repr(distance),
+        "best": model == next(iter(scores)) and not math.isnan(score.value),
+    }
+
+
+def _part(ends: list[float] | None, digits: int) -> dict[str, str]:
+    if ends is None:
+        return {"value": "–", "interval": ""}
+    value, lower, upper = ends
+    known = not (math.isnan(lower) or math.isnan(upper))
+    return {
+        "value": fixed(value, digits),
+        "interval": f"{fixed(lower, digits)} to {fixed(upper, digits)}" if known else "",
+    }
+
+
+def _difference(row: pd.Series, digits: int) -> dict[str, Any]:
+    value, lower, upper, p = (float(row[key]) for key in ("difference", "lower", "upper", "p_adjusted"))
+    return {
+        "value": ("+" if value > 0 else "") + fixed(value, digits),
+        "interval": f"{fixed(lower, digits)} to {fixed(upper, digits)}",
+        "p": f"{p:.2g}",
+        "significant": bool(row["significant"]),
+    }
