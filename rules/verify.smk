@@ -77,7 +77,7 @@ rule compare:
     params:
         code=code("compare"),
         config=GIVEN,
-        root=RESULTS,
+        root=lambda wildcards, output: str(Path(output[0]).parents[1]),
     message:
         "Comparing all models with the one that is chosen on validation"
     script:

@@ -261,7 +261,7 @@ class Scores:
         ]
         for place, (threshold, scale) in enumerate(structure.labels(self.setting)):
             values = np.array([each[place] for each in resampled])
-            if structure.centred:
+            if structure.centred and np.isfinite(values).any():
                 values += whole[place] - np.nanmedian(values)
             yield {"threshold": threshold, "scale": scale}, float(whole[place]), values
 

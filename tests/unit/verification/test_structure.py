@@ -432,6 +432,8 @@ def drawn_scores(
     counts = block_weights(datasets[1]["time"], block_steps=4, samples=30, seed=1)
     drawn = [np.repeat(np.arange(60), row) for row in counts]
     resampled = [values_of(ALL[name], forecast[steps], truth[steps], setting) for steps in drawn]
+    if ALL[name].centred:
+        resampled = np.asarray(resampled) + whole - np.median(resampled, axis=0)
     return whole, np.quantile(resampled, [0.05, 0.95], axis=0)
 
 
