@@ -151,7 +151,12 @@ def test_conda_environments_hold_what_their_stages_import(environment: str, scri
 
 @pytest.mark.parametrize(
     ("environment", "packages"),
-    [("data", {"cfgrib", "pyproj"}), ("train", {"pyproj"}), ("train-gpu", {"pyproj"}), ("verify", {"pyproj", "xsdba"})],
+    [
+        ("data", {"cfgrib", "pyproj"}),
+        ("train", {"pyproj"}),
+        ("train-gpu", {"pyproj"}),
+        ("verify", {"pyproj", "scikit-image", "scipy", "xsdba"}),
+    ],
 )
 def test_conda_environments_hold_what_their_stages_import_late(environment: str, packages: set[str]) -> None:
     assert packages <= {entry.name for entry in pip_section(ROOT / "envs" / f"{environment}.yaml")}
