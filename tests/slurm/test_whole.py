@@ -18,7 +18,7 @@ import yaml
 from running import REPOSITORY, TINY, Workflow
 from slurm.conftest import Run
 
-LOCAL_RULES = {"inventory", "summary", "cost", "provenance", "page", "crate"}
+LOCAL_RULES = {"inventory", "summary", "compare", "cost", "provenance", "page", "crate"}
 EXPERIMENTS = {
     "tiny": TINY,
     "demo": yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8")),

@@ -27,7 +27,17 @@ COLUMNS = (
 FIELDS = [*SAMPLES, *(f"{run}/{name}.nc" for run in RUNS for name in ("prediction", "prediction-validation"))]
 # A job of each of these leaves a log and a benchmark of this name.
 JOBS = (
-    ["check", "grids", "coarsen/tas/A1B_north_america", "split", "scalers/default", "summary", "ranking", "cost"]
+    [
+        "check",
+        "grids",
+        "coarsen/tas/A1B_north_america",
+        "split",
+        "scalers/default",
+        "summary",
+        "compare",
+        "ranking",
+        "cost",
+    ]
     + ["provenance", "report", "archive"]
     + [f"{stage}/{name}-seed1" for stage in ("fit", "predict", "score", "figures") for name in NETWORKS]
     + [f"figures/{name}" for name in BASELINES]
@@ -41,7 +51,14 @@ def test_every_product_is_there(finished: Any) -> None:
         *("check.txt", "data/samples/statistics.json", "data/scalers/default.nc"),
         *("data/grids/fine.nc", "data/grids/coarse.nc", "data/samples/valid.nc", "data/samples/notes.txt"),
         *(f"data/regridded/{grid}/tas/A1B_north_america.nc" for grid in ("fine", "coarse")),
-        *("verification/summary.csv", "cost.csv", "report.html", "provenance.json", "archive.zip"),
+        *(
+            "verification/summary.csv",
+            "verification/comparisons.csv",
+            "cost.csv",
+            "report.html",
+            "provenance.json",
+            "archive.zip",
+        ),
         *(f"{run}/{name}" for run in RUNS for name in ("prediction.nc", "prediction-validation.nc")),
         *(f"{run}/{name}" for run in RUNS for name in ("scores.nc", "scores.csv", "figures/scores-tas.png")),
         *(

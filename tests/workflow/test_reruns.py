@@ -13,7 +13,7 @@ import pytest
 
 #: What follows the scores whatever has changed.
 REPORTING = {
-    *("summary", "figures_network", "figures_baseline", "ranking", "cost", "provenance", "page", "crate"),
+    *("summary", "compare", "figures_network", "figures_baseline", "ranking", "cost", "provenance", "page", "crate"),
     *("report", "archive"),
 }
 TRAINING = {"fit", "predict_network", "score", *REPORTING}
@@ -45,7 +45,7 @@ def test_a_second_run_does_nothing(finished: Any, tiny: dict[str, Any]) -> None:
         ("prepare", {"grids", "coarsen", "split", "scalers"}),
         ("train", {"grids", "coarsen", "split", "scalers", "fit"}),
         ("predict", {*PREPARING, "fit", "predict_network", "predict_baseline"}),
-        ("verify", {*PREPARING, "fit", "predict_network", "predict_baseline", "score", "summary"}),
+        ("verify", {*PREPARING, "fit", "predict_network", "predict_baseline", "score", "summary", "compare"}),
     ],
 )
 def test_stages_run_by_name(fresh: Any, tiny: dict[str, Any], target: str, rules: set[str]) -> None:
