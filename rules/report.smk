@@ -114,7 +114,7 @@ rule ranking:
 
 rule cost:
     input:
-        products=[rules.summary.output, rules.ranking.output],
+        products=[rules.summary.output, rules.compare.output, rules.ranking.output],
         figures=run_files(f"figures/scores-{PREDICTANDS[0]}.png"),
     output:
         table=f"{RESULTS}/cost.csv",

@@ -76,8 +76,11 @@ rule compare:
         runtime=10,
     params:
         code=code("compare"),
-        config=GIVEN,
-        root=lambda wildcards, output: str(Path(output[0]).parents[1]),
+        # One for each file of scores.
+        models=[model for model, _ in RUNS],
+        predictands=list(CONFIG.data.predictands),
+        networks=list(CONFIG.models),
+        confidence=CONFIG.verification.bootstrap.confidence,
     message:
         "Comparing all models with the one that is chosen on validation"
     script:

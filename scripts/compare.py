@@ -1,29 +1,33 @@
 """Compare all models with the network that is chosen on validation."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from dl4ds_core import io
-from dl4ds_core.config import parse
-from dl4ds_core.report import by_run
 from dl4ds_core.verification import COMPARED, compare, ranking, read_summary, write_comparison
 
 
-def main(config: Mapping[str, Any], summary: str, scores: Sequence[str], root: str, comparison: str) -> None:
-    """Write `comparisons.csv`: differences on the test period, per predictand and score."""
-    settings, rows = parse(config), read_summary(summary)
-    opened = {run: io.open_dataset(files[0]) for run, files in by_run(settings, root, scores).items()}
+def main(
+    summary: str,
+    scores: Sequence[str],
+    models: Sequence[str],
+    predictands: Sequence[str],
+    networks: Collection[str],
+    confidence: float,
+    comparison: str,
+) -> None:
+    """Write `comparisons.csv`: differences on the test period; ``models`` are those of the files of scores."""
+    rows = read_summary(summary)
+    opened = [(model, io.open_dataset(path)) for model, path in zip(models, scores, strict=True)]
     tables = []
-    for variable in settings.data.predictands:
+    for variable in predictands:
         ranked = ranking(rows[rows["variable"] == variable], split="validation")
-        chosen = next(str(name) for name in ranked["model"] if name in settings.models)
+        chosen = next(str(name) for name in ranked["model"] if name in networks)
         for metric in COMPARED:
             resampled = {
-                model: [opened[run][f"{variable}_{metric}_resampled"].values for run in opened if run[0] == model]
-                for model in dict.fromkeys(model for model, _ in opened)
+                name: [dataset[f"{variable}_{metric}_resampled"].values for model, dataset in opened if model == name]
+                for name in dict.fromkeys(models)
             }
             test = rows[(rows["variable"] == variable) & (rows["metric"] == metric) & (rows["split"] == "test")]
             whole = test[(test[["scenario", "season", "region"]] == "").all(axis=1)]
@@ -35,10 +39,10 @@ def main(config: Mapping[str, Any], summary: str, scores: Sequence[str], root: s
                     variable=variable,
                     metric=metric,
                     unit=str(whole["unit"].iloc[0]),
-                    confidence=settings.verification.bootstrap.confidence,
+                    confidence=confidence,
                 )
             )
-    write_comparison(pd.concat(tables, ignore_index=True), Path(comparison))
+    write_comparison(pd.concat(tables, ignore_index=True), comparison)
 
 
 if "snakemake" in globals():
@@ -48,9 +52,11 @@ if "snakemake" in globals():
     run(
         main,
         job.log[0],
-        config=job.params.config,
         summary=job.input.summary,
         scores=list(job.input.scores),
-        root=job.params.root,
+        models=list(job.params.models),
+        predictands=list(job.params.predictands),
+        networks=list(job.params.networks),
+        confidence=job.params.confidence,
         comparison=job.output[0],
     )

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid, horizontal
 from dl4ds_core.grids.projections import library
+from dl4ds_core.grids.sphere import EARTH_RADIUS
 
 MISSING = "#DDDDDD"
 """Colour of missing cells: a light grey that no colour scale has."""
@@ -27,7 +28,6 @@ _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45, 60)  # degrees between two lin
 _LINES = 5
 _MARGIN = 0.1  # of the map, which the text of a line keeps from its edges
 _APART = 0.12  # of the map, between two such texts
-_EARTH = 6371.0
 
 Mesh = tuple[np.ndarray, np.ndarray]
 
@@ -121,7 +121,7 @@ class Canvas:
         lat, lon = np.deg2rad(self.grid.lat), np.deg2rad(self.grid.lon)
         x, y, z = (np.cos(lat) * np.cos(lon)).mean(), (np.cos(lat) * np.sin(lon)).mean(), np.sin(lat).mean()
         middle = {"lat_0": np.rad2deg(np.arctan2(z, np.hypot(x, y))), "lon_0": np.rad2deg(np.arctan2(y, x))}
-        return library().Proj(proj="laea", R=_EARTH, **middle)
+        return library().Proj(proj="laea", R=EARTH_RADIUS, **middle)
 
     def _on_paper(self, lat: np.ndarray, lon: np.ndarray) -> Mesh:
         x, y = self._projection(lon, lat)

@@ -241,8 +241,7 @@ def describe(grid: Grid) -> str:
     """Return number, kind and size of the cells, as one short text."""
     start = f"{grid.shape[0]} x {grid.shape[1]} {grid.kind}"
     if grid.kind == "curvilinear":
-        points = sphere.vectors(grid.lat, grid.lon)
-        sides = [np.linalg.norm(np.diff(points, axis=axis), axis=-1).mean() * 6371.0 for axis in (0, 1)]
+        sides = sphere.mean_spacing(grid.lat, grid.lon)
         return f"{start}, about {sides[0]:.3g} x {sides[1]:.3g} km"
     (height, even), (width, as_even) = (axes.spacing(centres) for centres in grid.centres)
     unit = "deg"

@@ -8,6 +8,8 @@ import numpy as np
 
 from dl4ds_core.grids.axes import near
 
+#: Mean radius of the earth in kilometres (IUGG).
+EARTH_RADIUS = 6371.0088
 #: Positions of the corners of a cell (below or above along y, along x), in the order of ``grid_corners``.
 _POSITIONS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
@@ -24,6 +26,18 @@ def degrees(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return latitude and longitude (-180 to 180) in degrees of vectors of any length, shape (..., 3)."""
     lat = np.arctan2(points[..., 2], np.hypot(points[..., 0], points[..., 1]))
     return np.rad2deg(lat), np.rad2deg(np.arctan2(points[..., 1], points[..., 0]))
+
+
+def kilometres(chord: np.ndarray) -> np.ndarray:
+    """Return the length on the earth's surface of chords of the unit sphere."""
+    return 2 * EARTH_RADIUS * np.arcsin(np.clip(chord / 2, 0, 1))
+
+
+def mean_spacing(lat: np.ndarray, lon: np.ndarray) -> tuple[float, float]:
+    """Return the mean distance of neighbouring rows and columns of points ``(Y, X)`` in degrees, km."""
+    points = vectors(lat, lon)
+    rows, columns = (float(kilometres(np.linalg.norm(np.diff(points, axis=axis), axis=-1)).mean()) for axis in (0, 1))
+    return rows, columns
 
 
 def normalised(points: np.ndarray) -> np.ndarray:

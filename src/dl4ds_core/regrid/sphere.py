@@ -8,9 +8,6 @@ from scipy.spatial import cKDTree
 from dl4ds_core.grids import Grid
 from dl4ds_core.grids.sphere import vectors
 
-#: Mean radius of the earth in kilometres (IUGG).
-EARTH_RADIUS = 6371.0088
-
 
 def nearest(lat: np.ndarray, lon: np.ndarray, at_lat: np.ndarray, at_lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest of some points for each of others.
@@ -29,11 +26,6 @@ def nearest(lat: np.ndarray, lon: np.ndarray, at_lat: np.ndarray, at_lon: np.nda
     """
     chord, index = cKDTree(vectors(lat, lon)).query(vectors(at_lat, at_lon))
     return index, chord
-
-
-def kilometres(chord: np.ndarray) -> np.ndarray:
-    """Return the length on the earth's surface of chords of the unit sphere."""
-    return 2 * EARTH_RADIUS * np.arcsin(np.clip(chord / 2, 0, 1))
 
 
 def beyond_cells(source: Grid, target: Grid) -> np.ndarray:

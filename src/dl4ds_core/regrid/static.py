@@ -13,9 +13,10 @@ from dl4ds_core import io
 from dl4ds_core.config.schema import Regrid
 from dl4ds_core.errors import DataError, RegridError
 from dl4ds_core.grids import Grid
+from dl4ds_core.grids.sphere import kilometres
 from dl4ds_core.regrid.apply import to_grid
 from dl4ds_core.regrid.methods import is_finer
-from dl4ds_core.regrid.sphere import kilometres, nearest
+from dl4ds_core.regrid.sphere import nearest
 
 
 def static_field(

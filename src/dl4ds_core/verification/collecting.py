@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ import xarray as xr
 from dl4ds_core.io import difference_units
 from dl4ds_core.verification import moments
 from dl4ds_core.verification.bootstrap import CountArray, FloatArray, intervals, resampled_sums
-from dl4ds_core.verification.metrics import METRICS, Metric
+from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions, terms
 from dl4ds_core.verification.structure import Setting, Structure, Terms, spectral_terms
 
 __all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "Parts", "Scores"]
@@ -23,6 +22,8 @@ __all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "Parts", "Scores"]
 logger = logging.getLogger(__name__)
 
 BoolArray = npt.NDArray[np.bool_]
+_Place = tuple[tuple[slice, ...], BoolArray]
+"""Rows and columns of a box, and its cells that are meant."""
 
 FEWEST_STEPS = 30
 """A cell with fewer valid steps has no correlation, unless it has all steps of the record."""
@@ -109,7 +110,7 @@ class Scores:
         """Map ``(Y, X)`` of each score, or ``(Y, X, threshold)``."""
         self._labels: dict[str, FloatArray] = {}
         self._comments: dict[str, str] = {}
-        self._totals = {name: np.zeros((2, *whole.shape)) for name, _ in _functions(fields=True)}
+        self._totals = {name: np.zeros((2, *whole.shape)) for name, _ in functions(fields=True)}
         """Per cell: sum over time of each local score of fields, and number of steps where it is defined."""
         self._steps: dict[str, FloatArray] = {}
         """Sum over a region ``(region, time)`` of area times each local score of fields and term of pooled scores."""
@@ -118,7 +119,7 @@ class Scores:
         self._structure: dict[object, Terms] = {}
         """Terms ``(time, ...)`` of the scores of structure, by the function that gives them."""
         shape = (self.area.shape[0], counts.shape[0])
-        self._sums = {metric.name: np.zeros(shape) for metric, _ in _by_moments("cells")}
+        self._sums = {metric.name: np.zeros(shape) for metric, _ in by_moments("cells")}
         self._weights = {name: np.zeros(shape) for name in self._sums}
         """Per region and resample: sum over cells of area times score, and of area, where the score is defined."""
         self._some = _spread(self._enough, SOME_CELLS)
@@ -130,7 +131,7 @@ class Scores:
     ) -> None:
         """Take in some whole fields ``(time, Y, X)``."""
         steps = chunk["time"]
-        for name, function in _functions(fields=True):
+        for name, function in functions(fields=True):
             local = function(forecast, observation, data_range=data_range)
             defined = local.notnull().values
             values = np.where(defined, local.values, 0.0)
@@ -138,11 +139,9 @@ class Scores:
             for collected, each in ((self._steps, values), (self._areas, defined)):
                 self._per_step(collected, name)[:, steps] = np.einsum("ryx,tyx->rt", self.area, each)
             self._comments[name] = local.attrs.get("comment", "")
-        for terms in dict.fromkeys(
-            each.source.terms for each in METRICS.values() if isinstance(each.source, Structure)
-        ):
-            kept = self._structure.setdefault(terms, {})
-            for name, values in terms(forecast.values, observation.values, self.setting).items():
+        for made in dict.fromkeys(each.source.terms for each in METRICS.values() if isinstance(each.source, Structure)):
+            kept = self._structure.setdefault(made, {})
+            for name, values in made(forecast.values, observation.values, self.setting).items():
                 kept.setdefault(name, np.full((self._record, *values.shape[1:]), np.nan))[steps] = values
 
     def add_series(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice]) -> None:
@@ -157,15 +156,12 @@ class Scores:
         enough = self._enough[box].ravel()[some]
         series = moments.CellSeries(pair[0], pair[1], self.clock)
         area = self.area[:, *box].reshape(self.area.shape[0], -1)[:, some]
-        for metric in METRICS.values():
-            if not (metric.fields or isinstance(metric.source, Structure)):
-                values = self._of_cells(metric.name, metric.source, pair, series)
-                if metric.domain == "cells":
-                    values = np.where(enough.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
-                kept = self._maps.setdefault(metric.name, np.full((*self._enough.shape, *values.shape[1:]), np.nan))
-                kept[box][some.reshape(observation.shape[:2])] = values
-        self._add_pooled(series, area)
-        self._add_cells(series, area * enough)
+        valid = self._per_step(self._areas, _SERIES)
+        valid += area.sum(axis=1)[:, None] if series.valid is None else area @ series.valid
+        place = box, some.reshape(observation.shape[:2])
+        self._add_moments(series, area, enough, place)
+        for name, function in functions(fields=False):
+            self._keep(name, self._called(name, function, *pair), enough, place)
         chosen = self._some[box].ravel()[some]
         if chosen.any():
             self._pairs.append([pair[0][chosen], pair[1][chosen], area[_WHOLE][chosen]])
@@ -198,7 +194,7 @@ class Scores:
     def curves(self) -> dict[str, xr.DataArray]:
         """Series and spectra beside the maps: RMSE of each step, resampled RMSE and MAE, and mean spectra."""
         fields = {}
-        for metric, source in _by_moments("pooled"):
+        for metric, source in by_moments("pooled"):
             area = self._areas[_SERIES][_WHOLE]
             series = source.score(*(moments.ratio(self._steps[term][_WHOLE], area) for term in source.terms))
             resampled = self._values(metric, _WHOLE)[1]
@@ -240,16 +236,16 @@ class Scores:
                     yield {"season": season}, *self._values(metric, _WHOLE, steps)
 
     def _structured(self, structure: Structure) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
-        terms = self._structure[structure.terms]
-        defined = {key: ~np.isnan(values) for key, values in terms.items()}
-        filled = {key: np.where(defined[key], values, 0.0) for key, values in terms.items()}
+        made = self._structure[structure.terms]
+        defined = {key: ~np.isnan(values) for key, values in made.items()}
+        filled = {key: np.where(defined[key], values, 0.0) for key, values in made.items()}
 
         def means(counts: FloatArray) -> Terms:
             return {
                 key: moments.ratio(
                     np.tensordot(counts, filled[key], axes=1), np.tensordot(counts, defined[key].astype(float), axes=1)
                 )
-                for key in terms
+                for key in made
             }
 
         score = structure.score
@@ -306,21 +302,6 @@ class Scores:
         flat = scores.reshape(*scores.shape[:2], -1)
         return np.stack([np.atleast_1d(_mean(flat[:, place], area)) for place in range(len(samples))])
 
-    def _of_cells(
-        self,
-        name: str,
-        source: moments.Moments | Callable[..., xr.DataArray],
-        pair: list[FloatArray],
-        series: moments.CellSeries,
-    ) -> FloatArray:
-        """Score of each cell over its record, ``(cell,)`` or ``(cell, threshold)``."""
-        if not isinstance(source, moments.Moments):
-            return self._called(name, source, *pair)
-        cells = pair[0].shape[0]
-        steps = np.full(cells, float(self._record)) if series.valid is None else series.valid.sum(axis=1, dtype=float)
-        sums = [moments.TERMS[term](series).sum(axis=1) for term in source.terms]
-        return np.asarray(source.score(*(moments.ratio(each, steps) for each in sums)))
-
     def _called(
         self, name: str, function: Callable[..., xr.DataArray], forecast: FloatArray, observation: FloatArray
     ) -> FloatArray:
@@ -332,25 +313,37 @@ class Scores:
             self._labels[name] = values["threshold"].values
         return np.asarray(values.values)
 
-    def _add_pooled(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
-        for term in _terms("pooled"):
-            self._per_step(self._steps, term)[:] += cell_area @ moments.TERMS[term](series)
-        valid = self._per_step(self._areas, _SERIES)
-        valid += cell_area.sum(axis=1)[:, None] if series.valid is None else cell_area @ series.valid
-
-    def _add_cells(self, series: moments.CellSeries, cell_area: FloatArray) -> None:
+    def _add_moments(self, series: moments.CellSeries, area: FloatArray, enough: BoolArray, place: _Place) -> None:
+        """Take in the scores that are functions of temporal means: each term is made once, and not kept."""
+        cells, samples = area.shape[1], self.counts.shape[0]
         if series.valid is None:
-            drawn = np.full((cell_area.shape[1], self.counts.shape[0]), float(self._record))
+            steps, drawn = np.full(cells, float(self._record)), np.full((cells, samples), float(self._record))
         else:
+            steps = series.valid.sum(axis=1, dtype=float)
             drawn = resampled_sums(series.valid.astype(np.float64), self.counts)
-        means = {
-            term: moments.ratio(resampled_sums(moments.TERMS[term](series), self.counts), drawn)
-            for term in _terms("cells")
-        }
-        for metric, source in _by_moments("cells"):
-            values = source.score(*(means[term] for term in source.terms))
-            self._sums[metric.name] += cell_area @ np.nan_to_num(values)
-            self._weights[metric.name] += cell_area @ ~np.isnan(values)
+        pooled, of_cells = terms("pooled"), terms("cells")
+        means, resampled = {}, {}
+        for term in dict.fromkeys([*pooled, *of_cells]):
+            values = moments.TERMS[term](series)
+            means[term] = moments.ratio(values.sum(axis=1), steps)
+            if term in pooled:
+                self._per_step(self._steps, term)[:] += area @ values
+            if term in of_cells:
+                resampled[term] = moments.ratio(resampled_sums(values, self.counts), drawn)
+        for metric, source in by_moments("pooled"):
+            self._keep(metric.name, source.score(*(means[term] for term in source.terms)), None, place)
+        for metric, source in by_moments("cells"):
+            self._keep(metric.name, source.score(*(means[term] for term in source.terms)), enough, place)
+            scores = source.score(*(resampled[term] for term in source.terms))
+            self._sums[metric.name] += (area * enough) @ np.nan_to_num(scores)
+            self._weights[metric.name] += (area * enough) @ ~np.isnan(scores)
+
+    def _keep(self, name: str, values: FloatArray, enough: BoolArray | None, place: _Place) -> None:
+        """Put values of cells, ``(cell,)`` or ``(cell, threshold)``, where they belong in the map of a score."""
+        if enough is not None:
+            values = np.where(enough.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+        box, some = place
+        self._maps.setdefault(name, np.full((*self._enough.shape, *values.shape[1:]), np.nan))[box][some] = values
 
     def _values(self, metric: Metric, region: int, steps: BoolArray | None = None) -> tuple[float, FloatArray]:
         """Value over a region, and that of each resample ``(sample,)``; NaN where undefined."""
@@ -377,28 +370,6 @@ class Scores:
 
     def _unit(self, metric: Metric) -> str:
         return difference_units(self.unit) if metric.unit == "same" else metric.unit
-
-
-def _functions(*, fields: bool) -> list[tuple[str, Callable[..., xr.DataArray]]]:
-    """Name and function of scores that are given by one, of fields or of series."""
-    return [
-        (metric.name, metric.source)
-        for metric in METRICS.values()
-        if metric.fields == fields and not isinstance(metric.source, moments.Moments | Structure)
-    ]
-
-
-def _by_moments(domain: Literal["pooled", "cells"]) -> list[tuple[Metric, moments.Moments]]:
-    return [
-        (metric, metric.source)
-        for metric in METRICS.values()
-        if metric.domain == domain and isinstance(metric.source, moments.Moments)
-    ]
-
-
-def _terms(domain: Literal["pooled", "cells"]) -> list[str]:
-    """Terms that the scores with this kind of domain value are made of, each once."""
-    return list(dict.fromkeys(term for _, source in _by_moments(domain) for term in source.terms))
 
 
 def _mean(values: FloatArray, area: FloatArray) -> FloatArray:

@@ -94,7 +94,7 @@ def compare(
         drawn = distances[name] - distances[reference]
         drawn = drawn[np.isfinite(drawn)]
         lower, upper = (
-            (float(end) for end in intervals(drawn[None], confidence=confidence)) if drawn.size else (np.nan,) * 2
+            (float(end) for end in intervals(drawn, confidence=confidence)) if drawn.size else (np.nan, np.nan)
         )
         tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
         p = min(1.0, 2 * (1 + tail) / (1 + drawn.size))

@@ -14,7 +14,7 @@ from dl4ds_core.verification.moments import Moments
 from dl4ds_core.verification.spatial import ssim
 from dl4ds_core.verification.structure import PERFECT_PSNR, Structure
 
-__all__ = ["METRICS", "Metric"]
+__all__ = ["METRICS", "Metric", "by_moments", "functions", "terms"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,26 @@ METRICS: dict[str, Metric] = {
     )
 }
 """The scores, by name, in the order of tables and figures."""
+
+
+def functions(*, fields: bool) -> list[tuple[str, Callable[..., xr.DataArray]]]:
+    """Return name and function of the scores that are given by one, of fields or of series."""
+    return [
+        (metric.name, metric.source)
+        for metric in METRICS.values()
+        if metric.fields == fields and not isinstance(metric.source, Moments | Structure)
+    ]
+
+
+def by_moments(domain: Literal["pooled", "cells"]) -> list[tuple[Metric, Moments]]:
+    """Return the scores that are functions of temporal means, with those."""
+    return [
+        (metric, metric.source)
+        for metric in METRICS.values()
+        if metric.domain == domain and isinstance(metric.source, Moments)
+    ]
+
+
+def terms(domain: Literal["pooled", "cells"]) -> list[str]:
+    """Return the terms that the scores with this kind of domain value are made of, each once."""
+    return list(dict.fromkeys(term for _, source in by_moments(domain) for term in source.terms))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dl4ds_core.errors import DataError
+from dl4ds_core.io import atomic
 from dl4ds_core.verification.metrics import METRICS
 
 __all__ = ["COLUMNS", "complete_rows", "ranking", "read_summary", "write_summary"]
@@ -88,10 +88,8 @@ def write_summary(rows: pd.DataFrame, path: str | Path) -> None:
     double = table[table.duplicated(_KEYS)]
     if len(double):
         raise DataError(f"Scores: expected one row per score; found two of {double.iloc[0][_KEYS].to_dict()}.")
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.sort_values(_KEYS, kind="stable").to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        table.sort_values(_KEYS, kind="stable").to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def read_summary(path: str | Path) -> pd.DataFrame:

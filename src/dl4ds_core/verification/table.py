@@ -12,6 +12,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
+from dl4ds_core.grids.sphere import mean_spacing
 from dl4ds_core.verification import inputs
 from dl4ds_core.verification.bootstrap import AUTOMATIC, automatic_block, block_steps, block_weights
 from dl4ds_core.verification.collecting import FEWEST_STEPS, SMALLEST_SHARE, Parts, Scores
@@ -30,9 +31,6 @@ EVENTS = (90.0, 99.0)
 
 _ARRAY_BYTES = 2**26
 """Size of the arrays worked on at once: some fifteen of them exist at the same time."""
-
-_EARTH = 6371.0
-"""Radius in km."""
 
 _DRAWN = 2_000_000
 """So many values of the truth, from steps spread over the record, give its percentiles."""
@@ -142,7 +140,7 @@ def verify(
     for name in names:
         events = tuple((thresholds or {}).get(name, ())) or _percentiles(truth[name])
         box = largest_box(seen[name].steps < np.isfinite(seen[name].mean).sum())
-        setting = Setting(area.values, _spacing(grid), scale, float(data_ranges[name]), events, box)
+        setting = Setting(area.values, mean_spacing(grid.lat, grid.lon), scale, float(data_ranges[name]), events, box)
         scores = Scores(truth[name], area, counts, seen[name].steps, clock, setting, parts)
         for chunk in _time_chunks(truth[name]):
             scores.add_fields(*inputs.read(prediction[name], truth[name], chunk, dims), chunk, float(data_ranges[name]))
@@ -171,19 +169,6 @@ def _seasons(time: xr.DataArray) -> dict[str, np.ndarray]:
     found = {name: np.isin(months, some) for name, some in SEASONS.items()}
     found = {name: steps for name, steps in found.items() if steps.any()}
     return found if len(found) > 1 else {}
-
-
-def _spacing(grid: Grid) -> tuple[float, float]:
-    """Return the mean distance of neighbouring rows and columns, km: great circles on a sphere."""
-    lat, lon = np.deg2rad(grid.lat), np.deg2rad(grid.lon)
-
-    def mean(one: tuple[slice, slice], other: tuple[slice, slice]) -> float:
-        half = np.sin((lat[one] - lat[other]) / 2) ** 2
-        half += np.cos(lat[one]) * np.cos(lat[other]) * np.sin((lon[one] - lon[other]) / 2) ** 2
-        return float((2 * _EARTH * np.arcsin(np.sqrt(half))).mean())
-
-    everything, first, last = slice(None), slice(None, -1), slice(1, None)
-    return mean((first, everything), (last, everything)), mean((everything, first), (everything, last))
 
 
 def _percentiles(truth: xr.DataArray) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.verification import block_steps, block_weights, intervals, resampled_sums
+from dl4ds_core.verification.bootstrap import automatic_block
 
 
 def times(values: object) -> xr.DataArray:
@@ -204,3 +205,29 @@ def test_coverage_of_records_with_gaps() -> None:
     count, winters_each = 1000, 20
     series = autoregressive((count * winters_each, 90), 0.6, 3).reshape(count, winters_each * 90)
     assert 0.85 <= coverage(series, winters(winters_each), 15, 500) <= 0.95
+
+
+@pytest.mark.parametrize(("memory", "size"), [(0.0, 1000), (0.6, 1000), (0.9, 1000), (0.9, 4000), (0.99, 300)])
+def test_an_automatic_block_solves_its_equation(memory: float, size: int) -> None:
+    """L = (n - L + 1)^((2/3)(1 - n'/n)), to the step, with the autocorrelation that the series has."""
+    series = autoregressive((1, size), memory, 1)[0]
+    found = automatic_block(series, np.arange(size) < size - 1)
+    measured = max(np.mean(series[:-1] * series[1:]) / np.mean(series**2), 0)
+    exponent = 2 / 3 * (1 - (1 - measured) / (1 + measured))
+    assert found <= (size - found + 1) ** exponent
+    assert found == size // 4 or found + 1 > (size - found) ** exponent
+    assert found > 1 or memory == 0
+
+
+def test_an_automatic_block_does_not_look_across_gaps_or_at_missing_steps() -> None:
+    whole = autoregressive((1, 400), 0.9, 1)[0]
+    follows = np.arange(400) < 399
+    follows[199] = False
+    broken = whole.copy()
+    broken[200:] *= -1  # the pair across the gap would tell another story
+    assert automatic_block(broken, follows) == automatic_block(whole, follows) > 10
+    missing = whole.copy()
+    missing[::7] = np.nan
+    assert abs(automatic_block(missing, follows) - automatic_block(whole, follows)) <= 5
+    assert automatic_block(np.full(50, np.nan), np.ones(50, dtype=bool)) == 1
+    assert automatic_block(np.zeros(50), np.ones(50, dtype=bool)) == 1
