@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DEMO = "config/config.yaml"
 SUMMARY = Path("verification", "summary.csv")
+#: Scores that `dl4ds scores` prints beside the RMSE: as many as a terminal has room for.
+PRINTED = ("bias", "mae", "pearson", "spearman", "std_ratio", "ssim")
 VERIFY = "snakemake --profile profiles/local verify --configfile <file>"
 REPORT = "snakemake --profile profiles/local report --configfile <file>"
 
@@ -203,8 +205,7 @@ def score_table(summary: pd.DataFrame) -> str:
     rmse = _ranked(summary, "rmse", "test")
     if rmse is None:
         raise DataError(f"{SUMMARY}: expected RMSEs over the test period, found none; make the scores again: {VERIFY}")
-    others = [name for name in METRICS if name != "rmse"]
-    ranked = {name: _ranked(summary, name, "test") for name in others}
+    ranked = {name: _ranked(summary, name, "test") for name in PRINTED}
     found = {name: table for name, table in ranked.items() if table is not None}
     validation = _ranked(summary, "rmse", "validation")
     decimals = _decimals(float(rmse["value"].min()))
