@@ -21,12 +21,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 NODES = 3
 CPUS = 2
 MEMORY_MB = 16000
+#: How long a daemon may take until it answers, on a machine that does much else.
+START_SECONDS = 180
 #: Debian packages of what is started here.
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server")
 DATABASE = ("slurm_acct", "slurm", "slurm")  # name, user, password: on loopback, for minutes
@@ -112,6 +114,10 @@ StoragePass={password}
 """
 
 
+class ClusterError(RuntimeError):
+    """The cluster can't be started; the message says why, with the last words of its daemons."""
+
+
 class Cluster:
     """The daemons in a folder, and what they need to be called."""
 
@@ -142,9 +148,9 @@ class Cluster:
         """Start all daemons and wait until the nodes are idle."""
         lacking = [name for name in ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd") if not _which(name)]
         if lacking:
-            raise SystemExit(f"not found: {', '.join(lacking)}; install {' '.join(PACKAGES)}")
+            raise ClusterError(f"not found: {', '.join(lacking)}; install {' '.join(PACKAGES)}")
         if self.folder.exists():
-            raise SystemExit(f"{self.folder} exists; stop the cluster in it first")
+            raise ClusterError(f"{self.folder} exists; stop the cluster in it first")
         nodes = [f"node{number}/{part}" for number in self._numbers for part in ("spool", "tmp")]
         for name in ("bin", "calls", "failing", "state", "mysql", *nodes):
             (self.folder / name).mkdir(parents=True)
@@ -154,14 +160,11 @@ class Cluster:
             self._wrap_commands()
             self._munge()
             self._database()
-            self.launch("slurmdbd", "slurmdbd", "-D")
-            self._wait("slurmdbd", lambda: self.call("sacctmgr", "-n", "show", "cluster").returncode == 0)
+            self._bring_up({"slurmdbd": ["slurmdbd", "-D"]}, self._answers("sacctmgr", "-n", "show", "cluster"))
             self._accounts()
-            self.launch("slurmctld", "slurmctld", "-D")
-            self._wait("slurmctld", lambda: self.call("scontrol", "ping").returncode == 0)
-            for number in self._numbers:
-                self.launch(f"node{number}", "slurmd", "-D", "-N", f"node{number}")
-            self._wait("the nodes", self._all_idle)
+            self._bring_up({"slurmctld": ["slurmctld", "-D"]}, self._answers("scontrol", "ping"))
+            nodes = [f"node{number}" for number in self._numbers]
+            self._bring_up({node: ["slurmd", "-D", "-N", node] for node in nodes}, self._all_idle)
         except BaseException:
             self.stop(remove=False)
             raise
@@ -294,12 +297,9 @@ class Cluster:
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
         files = {"key-file": key.name, "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log"}
-        self.launch(
-            "munge",
-            *("munged", "--foreground", "--force", f"--seed-file={self.folder / 'munge.seed'}"),
-            *(f"--{option}={self.folder / file}" for option, file in files.items()),
-        )
-        self._wait("munged", (self.folder / "munge.socket").exists)
+        options = [f"--{option}={self.folder / file}" for option, file in files.items()]
+        command = ["munged", "--foreground", "--force", f"--seed-file={self.folder / 'munge.seed'}", *options]
+        self._bring_up({"munge": command}, (self.folder / "munge.socket").exists)
 
     def _database(self) -> None:
         data, sql_socket = self.folder / "mysql", self.folder / "mysql.socket"
@@ -312,18 +312,17 @@ class Cluster:
             check=True,
             capture_output=True,
         )
-        self.launch(
-            "mariadb",
+        server = [
             *("mariadbd", "--no-defaults", *own, f"--socket={sql_socket}", f"--pid-file={self.folder / 'mysql.pid'}"),
             *("--bind-address=127.0.0.1", f"--port={self.sql_port}", "--innodb-buffer-pool-size=64M"),
-        )
+        ]
         name, user, password = DATABASE
         statements = (
             f"CREATE DATABASE {name}; CREATE USER {user}@'127.0.0.1' IDENTIFIED BY '{password}';"
             f"GRANT ALL ON {name}.* TO {user}@'127.0.0.1';"
         )
         client = ["mariadb", "--no-defaults", f"--socket={sql_socket}", "--user=root"]
-        self._wait("mariadbd", lambda: self.call(*client, "--execute=SELECT 1").returncode == 0)
+        self._bring_up({"mariadb": server}, self._answers(*client, "--execute=SELECT 1"))
         subprocess.run([*client, f"--execute={statements}"], check=True)
 
     def _accounts(self) -> None:
@@ -339,14 +338,37 @@ class Cluster:
         for command in commands:
             answer = self.call("sacctmgr", "-i", *command.split())
             if answer.returncode and "Nothing new" not in answer.stdout:
-                raise SystemExit(f"sacctmgr {command}: {answer.stdout}{answer.stderr}")
+                raise ClusterError(f"sacctmgr {command}: {answer.stdout}{answer.stderr}")
 
-    def _wait(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not ready():
+    def _answers(self, *command: str) -> Callable[[], bool]:
+        return lambda: self.call(*command).returncode == 0
+
+    def _bring_up(self, daemons: Mapping[str, Sequence[str]], ready: Callable[[], bool]) -> None:
+        """Start daemons and wait until they answer; one that ends before (its database is slow, say) starts again."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            for name, command in daemons.items():
+                if not self._runs(name):
+                    self.launch(name, *command)
+            if ready():
+                return
             if time.monotonic() > deadline:
-                raise SystemExit(f"{what} did not come up within {seconds:.0f} s; see the logs in {self.folder}")
-            time.sleep(0.3)
+                words = "\n".join(self._last_words(name) for name in daemons)
+                raise ClusterError(f"{', '.join(daemons)}: no answer within {START_SECONDS} s. Last words:\n{words}")
+            time.sleep(0.5)
+
+    def _runs(self, name: str) -> bool:
+        pid, started = self._processes().get(name, (0, None))
+        return started is not None and _started(pid) == started
+
+    def _last_words(self, name: str, lines: int = 10) -> str:
+        files = [self.folder / f"{name}.out", self.folder / f"{name}.log", self.folder / f"slurmd-{name}.log"]
+        return "\n".join(
+            f"{path.name}: {line}"
+            for path in files
+            if path.exists()
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        )
 
 
 def _which(name: str, without: Path | None = None) -> str | None:
@@ -355,8 +377,10 @@ def _which(name: str, without: Path | None = None) -> str | None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Consecutive ports that nobody listens on."""
-    for first in range(20000 + secrets.randbelow(20000), 60000, count):
+    """Consecutive ports that nobody listens on, below those that the system gives to outgoing connections."""
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split()[0])
+    lowest = min(15000, ephemeral // 2)
+    for first in range(lowest + secrets.randbelow(ephemeral - lowest), ephemeral - count, count):
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:
@@ -364,7 +388,7 @@ def _free_ports(count: int) -> list[int]:
         except OSError:
             continue
         return list(range(first, first + count))
-    raise SystemExit("no free ports")
+    raise ClusterError("no free ports")
 
 
 def _started(pid: int) -> int | None:
@@ -388,7 +412,10 @@ def main() -> None:
     elif arguments.action == "stop":
         cluster.stop()
     else:
-        cluster.start()
+        try:
+            cluster.start()
+        except ClusterError as error:
+            raise SystemExit(str(error)) from None
         _show(cluster)
 
 
