@@ -24,10 +24,12 @@ demo: setup ## run the demo experiment, then print its scores and where its repo
 	dl4ds scores results/demo
 
 test: setup ## the tests: every feature, few combinations
-	@pytest -q -n 2 --dist loadgroup -m 'not full' --ignore tests/slurm $(PYTEST_ARGS)
+	@requirements/browser.sh
+	pytest -q -n 2 --dist loadgroup -m 'not full' --ignore tests/slurm $(PYTEST_ARGS)
 
 test-full: setup ## all tests: every combination, long runs
-	@pytest -q --ignore tests/slurm $(PYTEST_ARGS)
+	@requirements/browser.sh
+	pytest -q --ignore tests/slurm $(PYTEST_ARGS)
 
 test-slurm: setup ## the tests on a real, throw-away SLURM cluster on this machine
 	@requirements/slurm.sh

@@ -8,12 +8,16 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/config.yaml"
 
 
+report: "workflow/report/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/scenarios.smk"
 include: "rules/verify.smk"
+include: "rules/explain.smk"
 include: "rules/report.smk"
 
 

@@ -106,7 +106,7 @@ PARTS = {
 }
 STATIC = f"{DATA}/static.nc" if CONFIG.data.static else []
 # How predictions are scored, and the static fields that regions are made of, if they are.
-SCORING = {key: value for key, value in plain(CONFIG.verification).items() if key != "baselines"}
+SCORING = plain(CONFIG.verification.model_copy(update=dict.fromkeys(("baselines", "places", "animation", "explain"))))
 STATIC_OF_REGIONS = STATIC if any(region.field for region in CONFIG.verification.regions.values()) else []
 # "" where the record is divided once, else "fold<n>/": the folder of what belongs to a fold.
 FOLDED = bool(CONFIG.folds)
@@ -258,6 +258,19 @@ def land_of(field):
 def run_files(pattern, runs=RUNS):
     """Return a file of each model and seed; ``pattern`` is relative to the run's folder."""
     return [f"{RESULTS}/{model}/seed{seed}/{pattern}" for model, seed in runs]
+
+
+def in_repository(path):
+    """Return a path as others can use it: below the repository, or its name alone."""
+    given, root = Path(path), Path(workflow.basedir)
+    if not given.is_absolute():
+        return path
+    return str(given.relative_to(root)) if given.is_relative_to(root) else given.name
+
+
+def as_pdf(pictures):
+    """Return the names of the PDF files beside the PNG files of figures."""
+    return [picture.removesuffix("png") + "pdf" for picture in pictures]
 
 
 def trained_files(pattern):

@@ -3,10 +3,11 @@
 TEMPLATES = Path(workflow.basedir) / "workflow/report"
 PREDICTANDS = list(CONFIG.data.predictands)
 TRAINED = [run for run in RUNS if run[1]]
-MAPS = [
-    f"figures/{kind}-{name}.png" for name in PREDICTANDS for kind in ("maps-largest-error", "maps-random", "scores")
-]
-RANKINGS = [f"{RESULTS}/verification/ranking-{name}.png" for name in PREDICTANDS]
+KINDS = ("maps-largest-error", "maps-largest-value", "maps-random", "scores", "density")
+MAPS = [f"figures/{kind}-{name}.png" for name in PREDICTANDS for kind in KINDS]
+OF_NETWORKS = [*MAPS, "figures/training.png"]
+if EXPLAINED:
+    OF_NETWORKS += ["figures/importance.png", *(f"figures/saliency-{name}.png" for name in PREDICTANDS)]
 # Stage of each rule, by the folder or name of its benchmark; the order is that of the table of costs.
 STAGES = {
     "check": "check",
@@ -29,8 +30,9 @@ STAGES = {
     "change": "verify",
     "summary": "verify",
     "compare": "verify",
+    "explain": "report",
     "figures": "report",
-    "ranking": "report",
+    "overview": "report",
     "cost": "report",
     "provenance": "report",
     "archive": "report",
@@ -44,11 +46,19 @@ rule figures_network:
         prediction=f"{RESULTS}/{{model}}/seed{{seed}}/prediction.nc",
         scores=f"{RESULTS}/{{model}}/seed{{seed}}/scores.nc",
         references=run_files("scores.nc", TRAINED),
+        static=STATIC,
         # Of several folds, the first stands for all.
         history=f"{RESULTS}/{{model}}/seed{{seed}}/{FOLDS[0]}history.csv",
+        importance=[f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in EXPLAINED[:1]],
+        saliency=[f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in EXPLAINED[1:]],
     output:
-        [f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in MAPS],
-        f"{RESULTS}/{{model}}/seed{{seed}}/figures/training.png",
+        report(
+            [f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in OF_NETWORKS],
+            caption="../workflow/report/captions/figures.rst",
+            category="Networks",
+            subcategory="{model}",
+        ),
+        vectors=[f"{RESULTS}/{{model}}/seed{{seed}}/{name}" for name in as_pdf(OF_NETWORKS)],
     log:
         f"{LOGS}/figures/{{model}}-seed{{seed}}.log",
     benchmark:
@@ -77,8 +87,15 @@ use rule figures_network as figures_baseline with:
         prediction=f"{RESULTS}/{{baseline}}/seed0/prediction.nc",
         scores=f"{RESULTS}/{{baseline}}/seed0/scores.nc",
         references=run_files("scores.nc", TRAINED),
+        static=STATIC,
     output:
-        [f"{RESULTS}/{{baseline}}/seed0/{name}" for name in MAPS],
+        report(
+            [f"{RESULTS}/{{baseline}}/seed0/{name}" for name in MAPS],
+            caption="../workflow/report/captions/figures.rst",
+            category="Baselines",
+            subcategory="{baseline}",
+        ),
+        vectors=[f"{RESULTS}/{{baseline}}/seed0/{name}" for name in as_pdf(MAPS)],
     log:
         f"{LOGS}/figures/{{baseline}}.log",
     benchmark:
@@ -89,32 +106,50 @@ use rule figures_network as figures_baseline with:
         "Drawing the baseline {wildcards.baseline}"
 
 
-rule ranking:
+rule overview:
     input:
         summary=rules.summary.output[0],
+        scores=run_files("scores.nc"),
+        predictions=run_files("prediction.nc"),
+        truth=f"{DATA}/samples/test/fine.nc",
+        static=STATIC,
     output:
-        RANKINGS,
+        # A folder: what there is to show depends on the record.
+        folder=report(
+            directory(f"{RESULTS}/verification/figures"),
+            patterns=["{name}.png"],
+            caption="../workflow/report/captions/overview.rst",
+            category="Models side by side",
+        ),
     log:
-        f"{LOGS}/ranking.log",
+        f"{LOGS}/overview.log",
     benchmark:
-        f"{BENCHMARKS}/ranking.tsv"
+        f"{BENCHMARKS}/overview.tsv"
     conda:
         "../envs/verify.yaml"
     resources:
-        mem_mb=growing(2000),
-        runtime=30,
+        mem_mb=growing(3000),
+        runtime=60,
     params:
-        code=code("ranking"),
-        config=GIVEN,
+        code=code("overview"),
+        settings={
+            "runs": RUNS,
+            "predictands": PREDICTANDS,
+            "networks": list(CONFIG.models),
+            "scale": CONFIG.data.scale,
+            "confidence": CONFIG.verification.bootstrap.confidence,
+            "places": {name: (place.lat, place.lon) for name, place in CONFIG.verification.places.items()},
+            "moving": plain(CONFIG.verification.animation),
+        },
     message:
-        "Drawing the ranking of models and baselines"
+        "Drawing the figures that compare all models"
     script:
-        "../scripts/ranking.py"
+        "../scripts/overview.py"
 
 
 rule cost:
     input:
-        products=[rules.summary.output, rules.compare.output, rules.ranking.output],
+        products=[rules.summary.output, rules.compare.output, rules.overview.output],
         figures=run_files(f"figures/scores-{PREDICTANDS[0]}.png"),
     output:
         table=f"{RESULTS}/cost.csv",
@@ -176,14 +211,15 @@ rule page:
         validation=f"{DATA}/samples/validation/fine.nc",
         test=f"{DATA}/samples/test/fine.nc",
         coarse=f"{DATA}/samples/{FOLDS[0]}train/coarse.nc",
+        static=STATIC,
         figures=[file for name in MAPS for file in run_files(name)]
-        + run_files("figures/training.png", TRAINED)
+        + [file for name in OF_NETWORKS[len(MAPS) :] for file in run_files(name, TRAINED)]
         + [file for s in CHANGING for name in PREDICTANDS for file in run_files(f"figures/change-{s}-{name}.png")],
-        rankings=rules.ranking.output,
+        overview=rules.overview.output.folder,
         histories=run_files(f"{FOLDS[0]}history.csv", TRAINED),
         inputs=[f"{RESULTS}/verification/scenarios/{name}-inputs.csv" for name in SCENARIOS],
     output:
-        report=f"{RESULTS}/report.html",
+        report=report(f"{RESULTS}/report.html", caption="../workflow/report/captions/report.rst", category="Report"),
     log:
         f"{LOGS}/report.log",
     benchmark:
@@ -199,7 +235,7 @@ rule page:
         config=GIVEN,
         root=lambda wildcards, output: str(Path(output.report).parent),
         scenarios=list(SCENARIOS),
-        command=f"snakemake --profile profiles/local --configfile {ORIGIN}",
+        command=f"snakemake --profile profiles/local --configfile {in_repository(ORIGIN)}",
     message:
         "Writing the report {output}"
     script:

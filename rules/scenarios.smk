@@ -190,6 +190,10 @@ rule change:
             f"{RESULTS}/{{model}}/seed{{seed}}/figures/change-{{scenario}}-{name}.png"
             for name in CONFIG.data.predictands
         ],
+        vectors=[
+            f"{RESULTS}/{{model}}/seed{{seed}}/figures/change-{{scenario}}-{name}.pdf"
+            for name in CONFIG.data.predictands
+        ],
     log:
         f"{LOGS}/change/{{model}}-seed{{seed}}-{{scenario}}.log",
     benchmark:

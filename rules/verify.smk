@@ -39,7 +39,11 @@ rule summary:
         scenario_files("{scenario}-scores.csv", KNOWN),
         scenario_files("{scenario}-change.csv", CHANGING),
     output:
-        f"{RESULTS}/verification/summary.csv",
+        report(
+            f"{RESULTS}/verification/summary.csv",
+            caption="../workflow/report/captions/summary.rst",
+            category="Scores",
+        ),
     log:
         f"{LOGS}/summary.log",
     benchmark:

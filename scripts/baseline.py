@@ -25,9 +25,12 @@ def main(
     """Write a prediction per file of coarse fields; ``train`` has the training period by grid."""
     low, high = io.open_dataset(train["coarse"]).load(), io.open_dataset(train["fine"])
     names = field_names(high)
-    fitted = {key: fit_baseline(name, low, high[key].load(), scale, context) for key in names}
     known = {key: ever_valid(high[key]).values for key in names}
     bounds = {key: Limits(**given) for key, given in limits.items()}
+    fitted = {
+        key: fit_baseline(name, low, high[key].load(), scale, context, non_negative=bounds[key].non_negative)
+        for key in names
+    }
     for split, target in predictions.items():
         prediction = predict_lazily(
             lambda fields: {key: fitted[key](fields).values for key in names},

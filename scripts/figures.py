@@ -7,8 +7,6 @@ import pandas as pd
 
 from dl4ds_core import figures, io
 
-STEPS = 500  # of the record in memory at once
-
 
 def main(
     truth: str,
@@ -19,26 +17,40 @@ def main(
     predictands: Sequence[str],
     folder: str,
     history: str | None = None,
+    static: str | None = None,
+    importance: str | None = None,
+    saliency: str | None = None,
 ) -> None:
-    """Write the figures of one model and seed over the test period.
+    """Write the figures of one model and seed over the test period, as PNG and PDF.
 
-    They are `maps-largest-error-<v>.png`, `maps-random-<v>.png` and `scores-<v>.png` per predictand, and
-    `training.png` where there is a ``history`` (not for a baseline). The colours of the score maps suit all
-    models in ``references``.
+    They are `maps-<time>-<v>` for each of the chosen times, `scores-<v>` and `density-<v>` per predictand, and
+    `training` where there is a ``history`` (not for a baseline). The colours of the score maps suit all models in
+    ``references``. The coast is that of a land fraction in ``static``, if there is one. `importance` and `saliency-<v>`
+    show what predictions depend on, where that was looked at.
     """
     target = Path(folder)
-    fields = [io.open_dataset(path).chunk({"time": STEPS}) for path in (truth, coarse, prediction)]
+    fields = [io.open_dataset(path).chunk({"time": figures.STEPS}) for path in (truth, coarse, prediction)]
+    land = figures.land_of(io.open_dataset(static)) if static else None
     own, others = io.open_dataset(scores), [io.open_dataset(path) for path in references]
     for name in predictands:
         true, low, predicted = fields[0][name], fields[1].get(name), fields[2][name]
         for kind, when in figures.choose_times(true, predicted).items():
-            figures.save(figures.example_maps(true, low, predicted, when), target / f"maps-{kind}-{name}.png")
+            figure = figures.example_maps(true, low, predicted, when, land=land)
+            figures.save(figure, target / f"maps-{kind}-{name}.png")
         limits = figures.score_limits(others or [own], name)
-        figures.save(figures.score_maps(own, name, limits=limits), target / f"scores-{name}.png")
+        figures.save(figures.score_maps(own, name, limits=limits, land=land), target / f"scores-{name}.png")
+        units = str(true.attrs.get("units", ""))
+        figures.save(figures.scatter_density(true, predicted, units=units), target / f"density-{name}.png")
     if history:
         # Of several predictands it is a mean over their units.
         units = str(fields[0][predictands[0]].attrs.get("units", "")) if len(predictands) == 1 else ""
         figures.save(figures.training_curve(pd.read_csv(history), units=units), target / "training.png")
+    if importance:
+        figures.save(figures.importance(pd.read_csv(importance)), target / "importance.png")
+    if saliency:
+        gradients = io.open_dataset(saliency)
+        for name in predictands:
+            figures.save(figures.saliency(gradients, name), target / f"saliency-{name}.png")
 
 
 if "snakemake" in globals():
@@ -54,6 +66,10 @@ if "snakemake" in globals():
         scores=job.input.scores,
         references=list(job.input.get("references", [])),
         history=job.input.get("history") or None,
+        static=job.input.get("static") or None,
+        # Lists of one file, or of none.
+        importance=next(iter(job.input.get("importance", [])), None),
+        saliency=next(iter(job.input.get("saliency", [])), None),
         predictands=list(job.params.predictands),
         folder=str(Path(job.output[0]).parent),
     )

@@ -19,8 +19,9 @@ def main(
     template: str,
     fine: Mapping[str, str],
     coarse: str,
+    static: str | None,
     figures: Sequence[str],
-    rankings: Sequence[str],
+    overview: str,
     histories: Sequence[str],
     inputs: Mapping[str, str],
     comparison: str,
@@ -30,7 +31,8 @@ def main(
 ) -> None:
     """Write `report.html`.
 
-    Figures and histories lie below `<root>/<model>/seed<k>/`; ``fine`` has a file per split, ``inputs`` a table per
+    Figures and histories lie below `<root>/<model>/seed<k>/`, those that compare models in the folder ``overview``;
+    ``fine`` has a file per split, ``inputs`` a table per
     scenario.
     """
     settings = parse(config)
@@ -41,9 +43,9 @@ def main(
         summary=read_summary(summary),
         provenance=json.loads(Path(provenance).read_text(encoding="utf-8")),
         template=template,
-        samples=describe_samples(fine, coarse),
+        samples=describe_samples(fine, coarse, static),
         figures=by_run(settings, root, figures),
-        rankings=rankings,
+        overview=[path for path in Path(overview).iterdir() if path.suffix in (".png", ".gif")],
         histories={run: pd.read_csv(files[0]) for run, files in trainings.items()},
         inputs={name: pd.read_csv(path) for name, path in inputs.items()},
         comparison=read_comparison(comparison),
@@ -64,8 +66,9 @@ if "snakemake" in globals():
         template=job.input.template,
         fine={split: job.input[split] for split in ("train", "validation", "test")},
         coarse=job.input.coarse,
+        static=job.input.get("static") or None,
         figures=list(job.input.figures),
-        rankings=list(job.input.rankings),
+        overview=job.input.overview,
         histories=list(job.input.histories),
         inputs=dict(zip(job.params.scenarios, job.input.get("inputs", []), strict=True)),
         comparison=job.input.comparison,

@@ -44,6 +44,7 @@ def main(
             **bootstrap,
             scale=scale,
             thresholds=settings["thresholds"],
+            indices=settings["indices"],
             regions=cells_of_regions(grid, settings["regions"], fields),
         )
         tables.append(complete_rows(table, model=model, seed=seed, split=split, scenario=scenario))

@@ -39,6 +39,11 @@ class Limits:
     minimum: float | None = None
     dry_below: float | None = None
 
+    @property
+    def non_negative(self) -> bool:
+        """Whether no prediction is below 0."""
+        return self.dry_below is not None or (self.minimum is not None and self.minimum >= 0)
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return values, in the units of the limits, that keep them; missing ones stay missing."""
         if self.minimum is not None:
@@ -95,24 +100,45 @@ class NetworkPredictor:
         dict
             Arrays (time, Y, X) in physical units, float32, by predictand.
         """
-        inputs = np.stack([normalised_channel(coarse, name, self.scalers) for name in self.channels], axis=-1)
+        inputs = self.normalised(coarse)
         if self.window is None:
-            output = self._output(inputs)
-        else:
-            steps = windows(coarse["time"], self.window) if steps is None else steps
-            # So many windows at once that they have about as many fields as a chunk of single ones.
-            size = max(1, CHUNK // self.window)
-            parts = [steps[start : start + size] for start in range(0, len(steps), size)]
-            output = np.concatenate([self._output(inputs[part]) for part in parts])
+            return self.physical(self.output(inputs))
+        steps = windows(coarse["time"], self.window) if steps is None else steps
+        # So many windows at once that they have about as many fields as a chunk of single ones.
+        size = max(1, CHUNK // self.window)
+        parts = [steps[start : start + size] for start in range(0, len(steps), size)]
+        return self.physical(np.concatenate([self.output(inputs[part]) for part in parts]))
+
+    def normalised(self, coarse: xr.Dataset) -> np.ndarray:
+        """Return coarse fields as the network takes them: (time, Y, X, channel), float32, filled, normalised units."""
+        return np.stack([normalised_channel(coarse, name, self.scalers) for name in self.channels], axis=-1)
+
+    def output(self, inputs: np.ndarray, static: np.ndarray | None = None) -> np.ndarray:
+        """Return what the network gives.
+
+        Parameters
+        ----------
+        inputs : numpy.ndarray
+            Shape (sample, [window,] Y, X, channel), normalised units.
+        static : numpy.ndarray, optional
+            Other static fields than those of the predictor, shape (1, Y, X, field), normalised units.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (sample, Y, X, predictand), normalised units.
+        """
+        static = self.static if static is None else static
+        return np.asarray(self.network([inputs] if static is None else [inputs, static], training=False))
+
+    def physical(self, output: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the network gives in physical units, by predictand: (sample, Y, X), float32."""
         result = {}
         for number, name in enumerate(self.predictands):
             scaler, values = self.scalers[f"fine.{name}"], output[..., number]
             errors = self.residuals.get(name)
             result[name] = scaler.invert(values) if errors is None else smeared(scaler, values, errors)
         return result
-
-    def _output(self, inputs: np.ndarray) -> np.ndarray:
-        return np.asarray(self.network([inputs] if self.static is None else [inputs, self.static], training=False))
 
 
 def network_predictor(
@@ -150,11 +176,11 @@ def network_predictor(
     from dl4ds_core import layers  # noqa: F401 - registers the layers that the file refers to
 
     network = keras.saving.load_model(model, compile=False)
-    _fix_seeds(network)
+    fix_seeds(network)
     return NetworkPredictor(network, scalers, static_input(static, scalers), predictands, channels, residuals or {})
 
 
-def _fix_seeds(network: Any) -> None:
+def fix_seeds(network: Any) -> None:
     """Give generators of random numbers, such as those of dropout at prediction, states of their own, always the same.
 
     So a network that is loaded and applied again, in the same pieces, gives the same values.

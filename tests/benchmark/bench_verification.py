@@ -1,14 +1,19 @@
-"""Time and peak memory of `verify` on synthetic fields.
+"""Time and peak memory of `verify` on synthetic fields: all default scores, and beside DL4DS those that both have.
 
-By default 10,000 steps of 128 x 128 cells and 200 resamples.
+By default 10,000 daily steps of 128 x 128 cells and 200 resamples.
 
-python tests/benchmark/bench_verification.py [--steps 2000] [--size 64] [--files]
+python tests/benchmark/bench_verification.py [--steps 2000] [--size 64] [--files] [--dl4ds PYTHON]
+
+With the interpreter of an environment that has dl4ds 1.8 (see docs/from-dl4ds.md), its compute_metrics scores the first
+steps of the same fields on as many cores, and `verify` the same steps by the scores that both have.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +22,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dl4ds_core.verification import verify
+from dl4ds_core.verification import METRICS, verify
+
+SHARED = ("bias", "mae", "rmse", "relative_rmse", "pearson", "spearman", "ssim", "psnr", "pattern_correlation")
+"""Scores that compute_metrics has, or has in another form."""
+
+PEER = """
+import sys, time, types
+import numpy as np
+sys.modules["ecubevis"] = types.SimpleNamespace(plot_ndarray=lambda *args, **options: None)  # no plots
+from dl4ds.metrics import compute_metrics
+truth, prediction = (np.load(path)[..., None] for path in sys.argv[1:3])
+start = time.perf_counter()
+compute_metrics(truth, prediction, n_jobs=int(sys.argv[3]))
+print(f"seconds {time.perf_counter() - start:.3f}")
+"""
 
 
 def synthetic(steps: int, size: int, seed: int, signal: np.ndarray | None) -> xr.Dataset:
@@ -28,53 +47,74 @@ def synthetic(steps: int, size: int, seed: int, signal: np.ndarray | None) -> xr
         values *= 0.3
         values += signal
     coordinates = {
-        "time": pd.date_range("2000-01-01", periods=steps, freq="h"),
+        "time": pd.date_range("2000-01-01", periods=steps, freq="D"),
         "lat": np.linspace(30, 60, size),
         "lon": np.linspace(0, 30, size),
     }
-    field = xr.DataArray(values, coordinates, ("time", "lat", "lon"), attrs={"units": "K", "long_name": "temperature"})
-    return field.to_dataset(name="t2m")
+    attributes = {"units": "degC", "long_name": "temperature", "standard_name": "air_temperature"}
+    return xr.DataArray(values, coordinates, ("time", "lat", "lon"), attrs=attributes).to_dataset(name="tas")
 
 
 def stored(data: xr.Dataset, path: Path) -> xr.Dataset:
     """Write to compressed netCDF and open it lazily."""
-    data.to_netcdf(path, encoding={"t2m": {"zlib": True, "complevel": 1, "chunksizes": (240, 32, 32)}})
+    data.to_netcdf(path, encoding={"tas": {"zlib": True, "complevel": 1, "chunksizes": (240, 32, 32)}})
     return xr.open_dataset(path)
 
 
-def main(steps: int, size: int, samples: int, files: bool) -> None:
+def verified(prediction: xr.Dataset, truth: xr.Dataset, samples: int) -> tuple[float, pd.DataFrame]:
+    """Return seconds and rows."""
+    area = np.cos(np.deg2rad(truth["lat"])) * xr.ones_like(truth["lon"])
+    start = time.perf_counter()
+    _, rows = verify(
+        prediction, truth, area=area, data_ranges={"tas": 8.0}, block="5d", samples=samples, confidence=0.9, seed=1
+    )
+    return time.perf_counter() - start, rows
+
+
+def beside_dl4ds(python: str, prediction: xr.Dataset, truth: xr.Dataset, steps: int) -> None:
+    """Score some steps by compute_metrics of DL4DS and by `verify`, print the seconds of both."""
+    first = [data.isel(time=slice(steps)).load() for data in (prediction, truth)]
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in zip(("prediction", "truth"), first, strict=True):
+            np.save(Path(folder) / f"{name}.npy", data["tas"].values)
+        command = [python, "-c", PEER, f"{folder}/truth.npy", f"{folder}/prediction.npy", str(cores)]
+        outcome = subprocess.run(command, capture_output=True, text=True)
+    if outcome.returncode:
+        raise SystemExit(f"dl4ds failed:\n{outcome.stderr[-2000:]}")
+    theirs = float(outcome.stdout.split("seconds ")[-1])
+    for name in set(METRICS) - set(SHARED):
+        del METRICS[name]
+    ours, _ = verified(*first, samples=1)
+    print(f"{steps} steps, {', '.join(SHARED)}, {cores} cores:")
+    print(f"dl4ds {theirs:.1f} s, verify {ours:.2f} s: {theirs / ours:.0f} times as fast")
+
+
+def main(steps: int, size: int, samples: int, files: bool, dl4ds: str, peer_steps: int) -> None:
     """Make the fields, verify them, print seconds and memory."""
     truth = synthetic(steps, size, 0, None)
-    prediction = synthetic(steps, size, 1, truth["t2m"].values)
-    area = np.cos(np.deg2rad(truth["lat"])) * xr.ones_like(truth["lon"])
+    prediction = synthetic(steps, size, 1, truth["tas"].values)
     with tempfile.TemporaryDirectory() as folder:
         if files:
             truth = stored(truth, Path(folder) / "truth.nc")
             prediction = stored(prediction, Path(folder) / "prediction.nc")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.perf_counter()
-        _, rows = verify(
-            prediction,
-            truth,
-            area=area,
-            data_ranges={"t2m": 8.0},
-            block="24h",
-            samples=samples,
-            confidence=0.9,
-            seed=1,
-        )
-        seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(rows.to_string(index=False))
-    print(f"{steps} x {size} x {size}, {samples} resamples: {seconds:.1f} s")
-    print(f"peak memory {peak / 2**20:.2f} GiB, of which before verifying {before / 2**20:.2f} GiB")
+        seconds, rows = verified(prediction, truth, samples)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(rows[rows["season"].isna() & rows["region"].isna()].to_string(index=False))
+        print(f"{steps} x {size} x {size}, {samples} resamples: {seconds:.1f} s")
+        print(f"peak memory {peak / 2**20:.2f} GiB, of which before verifying {before / 2**20:.2f} GiB")
+        if dl4ds:
+            beside_dl4ds(dl4ds, prediction, truth, peer_steps)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=128, help="cells along each side")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--files", action="store_true", help="read from compressed netCDF files")
+    parser.add_argument("--dl4ds", default="", metavar="PYTHON", help="interpreter of an environment with dl4ds")
+    parser.add_argument("--peer-steps", type=int, default=500, help="steps that DL4DS scores")
     arguments = parser.parse_args()
-    main(arguments.steps, arguments.size, arguments.samples, arguments.files)
+    main(**vars(arguments))

@@ -76,8 +76,8 @@ def test_every_job_goes_through_sbatch(whole: Whole) -> None:
     trained, baselines = len(config["models"]), len(config["verification"]["baselines"])
     assert rules == {
         **{"regrid_coarsen": 1, "split": 1, "scalers": 1, "fit": trained, "predict_network": trained},
-        **{"predict_baseline": baselines, "score": trained + baselines},
-        **{"figures_network": trained, "figures_baseline": baselines, "ranking": 1},
+        **{"predict_baseline": baselines, "score": trained + baselines, "explain": trained},
+        **{"figures_network": trained, "figures_baseline": baselines, "overview": 1},
     }
     assert not LOCAL_RULES & set(rules)
     assert whole.run.queue() == []

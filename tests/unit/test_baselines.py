@@ -70,6 +70,7 @@ def quantile_mapped(field: np.ndarray, model: np.ndarray, truth: np.ndarray) -> 
 
 def test_there_is_a_test_of_each():
     others = {"nearest", "bilinear", "bicubic", "climatology", "multiple-regression"}
+    others |= {"conservative", "bcsd", "ridge"}  # test_conservative.py, test_bcsd.py, test_ridge.py
     assert {*CORRECTED, *others} == set(BASELINES)
     assert set(BASELINES) - set(WITHOUT_COARSE) == NEEDS_PREDICTAND
 
@@ -135,7 +136,7 @@ def test_quantile_mapping_keeps_a_warmer_climate_warmer(pair):
     np.testing.assert_allclose(found[2] - found[0], 5.0, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", CORRECTED)
+@pytest.mark.parametrize("name", [*CORRECTED, "bcsd", "ridge"])
 @pytest.mark.parametrize("value", [0.0, 0.1, 273.15])
 def test_a_cell_that_never_changed_in_training_stays_sane(field_of, name, value):
     fine = field_of(steps=31)
@@ -146,7 +147,7 @@ def test_a_cell_that_never_changed_in_training_stays_sane(field_of, name, value)
     assert np.abs(found - value).max() < 2.0
 
 
-@pytest.mark.parametrize("name", CORRECTED)
+@pytest.mark.parametrize("name", [*CORRECTED, "conservative", "bcsd"])
 def test_one_step_gives_what_all_steps_give(pair, name):
     coarse, fine = pair
     predict = fit_baseline(name, steps(coarse, 0, 80), fine[:80], SCALE)
@@ -219,7 +220,7 @@ class TestMissingCells:
         alone = fit_baseline(name, coarse.isel(time=valid), pair[1][valid], SCALE)(coarse).values
         np.testing.assert_allclose(found[:, row, column], alone[:, row, column], atol=1e-3)
 
-    @pytest.mark.parametrize("name", [*CORRECTED, "climatology", "multiple-regression"])
+    @pytest.mark.parametrize("name", [*CORRECTED, "climatology", "multiple-regression", "bcsd", "ridge"])
     def test_cells_with_too_few_steps_or_none(self, pair, gaps, name):
         coarse = pair[0]
         found = fit_baseline(name, coarse, gaps, SCALE)(coarse).values

@@ -263,7 +263,7 @@ class TestFailures:
         cluster.sacct += accounted("20", "REQUEUED", "rule_score_wildcards_net_1")
         cluster.sacct += accounted("20", "NODE_FAIL", "rule_score_wildcards_net_1")
         cluster.sacct += accounted("30", "NODE_FAIL", "rule_split") + accounted("30", "COMPLETED", "rule_split")
-        cluster.sacct += accounted("31", "CANCELLED by 1000", "rule_ranking", start="None")
+        cluster.sacct += accounted("31", "CANCELLED by 1000", "rule_overview", start="None")
         assert self.failed(shown(RUN)) == []
 
     def test_that_are_tried_again(self, shown: Callable[..., str], cluster: Cluster) -> None:

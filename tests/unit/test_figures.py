@@ -84,6 +84,7 @@ def test_times_are_the_largest_error_and_one_that_all_models_share() -> None:
     truth, _, prediction = pair()
     chosen = figures.choose_times(truth, prediction)
     assert chosen["largest-error"] == truth.time.values[3]
+    assert chosen["largest-value"] == truth.time.values[np.argmax(truth.max(("lat", "lon")).values)]
     assert chosen["random"] == figures.choose_times(truth, prediction + 1)["random"]
     assert len({figures.choose_times(truth, prediction, seed=seed)["random"] for seed in range(20)}) > 1
 
@@ -202,9 +203,10 @@ def test_ranking_has_the_best_median_on_top_and_a_dot_per_seed() -> None:
 def test_equal_figures_give_equal_files(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         figures.save(figures.training_curve(history()), tmp_path / "deep" / name)
-    first, second = (path.read_bytes() for path in sorted((tmp_path / "deep").iterdir()))
-    assert first == second
-    assert b"matplotlib" not in first.lower()
+    for kind in ("png", "pdf"):
+        first, second = ((tmp_path / "deep" / f"{name}.{kind}").read_bytes() for name in "ab")
+        assert first == second
+        assert b"matplotlib" not in first.lower()
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_maps_on_every_kind_of_grid(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_cells_are_grey_and_count_in_no_scale(kind: str) -> None:
     truth, coarse, prediction = on_grid(kind)
-    assert set(figures.choose_times(truth, prediction)) == {"largest-error", "random"}
+    assert set(figures.choose_times(truth, prediction)) == {"largest-error", "largest-value", "random"}
     figure = figures.example_maps(truth, coarse, prediction, truth.time.values[1])
     meshes = [axes.collections[0] for axes in figure.axes[:4]]
     missing = truth[1].isnull().values

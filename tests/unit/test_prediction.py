@@ -198,6 +198,12 @@ class TestWhatPredictionsMayBe:
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, np.asarray(expected, np.float32))
 
+    def test_non_negative(self):
+        assert Limits(minimum=0.0).non_negative
+        assert Limits(dry_below=0.1).non_negative
+        assert not Limits().non_negative
+        assert not Limits(minimum=-40.0).non_negative
+
     def test_missing_stays_missing(self):
         found = Limits(0.0, 0.1).apply(np.array([np.nan, 0.01], np.float32))
         np.testing.assert_array_equal(found, [np.nan, 0.0])

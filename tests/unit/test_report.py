@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +15,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 from grid_kinds import KINDS, field_on
+from reporting import NASTY, TEMPLATE, config, history
 
 from dl4ds_core import figures, provenance
-from dl4ds_core.config import Config, parse
+from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
 from dl4ds_core.report.scenarios import scenario_tables
@@ -26,9 +28,6 @@ from dl4ds_core.report.tables import cost_table, data_tables
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
 from dl4ds_core.report.words import summary_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS, complete_rows
-
-TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "report.html.j2"
-NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"
 
 
 class Page(HTMLParser):
@@ -73,23 +72,6 @@ class Page(HTMLParser):
                 self.rows[-1][-1] += data
 
 
-def config(**changes: Any) -> Config:
-    content: dict[str, Any] = {
-        "experiment": "trial",
-        "title": "A trial",
-        "seeds": [1, 2, 3],
-        "sources": {"src": {"paths": ["data/a.nc"], "citation": "Somebody (2020)", "licence": "CC-BY 4.0"}},
-        "data": {"predictands": {"t2m": {"source": "src", "variable": "t2m"}}, "scale": 4},
-        "split": {"train": ["2001", "2002"], "validation": ["2003", "2003"], "test": ["2004", "2004"]},
-        "models": {
-            "net": {"backbone": "resnet", "upsampling": "spc"},
-            "other": {"backbone": "unet", "upsampling": "pin", "filters": 7},
-        },
-        "verification": {"baselines": ["bicubic", "nearest"]},
-    }
-    return parse(content | changes)
-
-
 def rows(model: str, seed: int, split: str, rmse: float, variable: str = "t2m", width: float = 0.1) -> pd.DataFrame:
     table = pd.DataFrame(
         {
@@ -116,13 +98,6 @@ def summary(
             ]
         parts += [rows("bicubic", 0, split, 0.6, **options), rows("nearest", 0, split, 0.9, **options)]
     return pd.concat(parts)
-
-
-def history(best: int = 2) -> pd.DataFrame:
-    rmse = [0.5 if epoch == best else 1.0 for epoch in (1, 2, 3)]
-    return pd.DataFrame({"epoch": [1, 2, 3], "validation_rmse": rmse, "seconds": [30.0, 20.0, 20.0]}).assign(
-        kept=lambda table: (table["validation_rmse"] == table["validation_rmse"].min()).astype(int)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +131,15 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
     record = provenance.collect(config(), [tmp_path / "a.nc"]) | {"git": {"commit": "c0ffee", "dirty": True}}
     spent = {"jobs": 2, "attempts": 5, "elapsed_hours": 1.5, "cpu_hours": 48.25, "gpu_hours": 6.0}
     record["cost"] = [{"stage": stage, **spent, "peak_memory_mib": 512.4} for stage in ("train", "total")]
+    compared = [tmp_path / f"{kind}-t2m.png" for kind in ("spectra", "ranking")]
+    for path in [*compared, tmp_path / "ranking-other.png"]:
+        shutil.copy(picture, path)
     runs_with_figures = {("net", 1): [picture], ("net", 2): [picture], ("nearest", 0): [picture]}
     text, page = written(
         tmp_path,
         record=record,
         figures=runs_with_figures,
-        rankings=[picture],
+        overview=[*compared, tmp_path / "ranking-other.png"],
         histories={("net", 1): history(), ("net", 2): history(3)},
         command="snakemake --profile profiles/local",
         samples={
@@ -207,8 +185,10 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
         "Figures of seed 2",
     ):
         assert expected in page.text
-    # The ranking; the typical seed of net, and nearest, which is closed.
-    assert len(page.images) == 3
+    # The ranking and the spectra of the one predictand; the typical seed of net, and nearest, which is closed.
+    assert len(page.images) == 4
+    assert page.images[0]["alt"].startswith("RMSE on the test period")
+    assert page.images[1]["alt"].startswith("Power spectra")
     assert all(image["alt"] and image["width"] == "1080" for image in page.images)
     assert text.count("<details") == 2
     assert text.count(" open>") == 1
@@ -222,7 +202,7 @@ def test_costs_of_a_small_experiment_are_in_minutes() -> None:
 
 
 def test_loads_nothing_from_elsewhere(tmp_path: Path, picture: Path) -> None:
-    text, page = written(tmp_path, figures={("net", 1): [picture]}, rankings=[picture])
+    text, page = written(tmp_path, figures={("net", 1): [picture]})
     assert page.addresses
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     assert "default-src 'none'" in text
@@ -542,12 +522,12 @@ def test_what_cannot_be_reported_is_refused(tmp_path: Path) -> None:
         "provenance": provenance.collect(config(), []),
         "template": TEMPLATE,
     }
-    (tmp_path / "a.png").write_text("no picture")
+    (tmp_path / "taylor-t2m.png").write_text("no picture")
     for changed, message in (
         ({"summary": summary()[:0]}, "expected scores over the whole domain"),
         ({"template": tmp_path / "none.j2"}, "expected the template"),
-        ({"rankings": [tmp_path / "none.png"]}, "can't read it"),
-        ({"rankings": [tmp_path / "a.png"]}, "expected a PNG file"),
+        ({"overview": [tmp_path / "ranking-t2m.png"]}, "can't read it"),
+        ({"overview": [tmp_path / "taylor-t2m.png"]}, "expected a PNG or GIF file"),
     ):
         with pytest.raises(DataError, match=message):
             write_report(tmp_path / "report.html", **(options | changed))  # type: ignore[arg-type]

@@ -25,6 +25,12 @@ COLUMNS = (
     "model,seed,fold,scenario,split,variable,metric,threshold,scale,season,region,unit,value,lower,upper,reference"
 )
 FIELDS = [*SAMPLES, *(f"{run}/{name}.nc" for run in RUNS for name in ("prediction", "prediction-validation"))]
+FIGURES = ("maps-largest-error", "maps-largest-value", "maps-random", "scores", "density")
+OF_NETWORKS = (
+    *("model.keras", "scalers.nc", "spec.json", "history.csv", "importance.csv", "saliency.nc"),
+    *(f"figures/{name}.{kind}" for name in ("training", "importance", "saliency-tas") for kind in ("png", "pdf")),
+)
+OVERVIEW = ("ranking", "taylor", "spectra", "quantiles", "percentiles", "errors-in-time", "places")
 # A job of each of these leaves a log and a benchmark of this name.
 JOBS = (
     [
@@ -35,11 +41,11 @@ JOBS = (
         "scalers/default",
         "summary",
         "compare",
-        "ranking",
+        "overview",
         "cost",
     ]
     + ["provenance", "report", "archive"]
-    + [f"{stage}/{name}-seed1" for stage in ("fit", "predict", "score", "figures") for name in NETWORKS]
+    + [f"{stage}/{name}-seed1" for stage in ("fit", "predict", "explain", "score", "figures") for name in NETWORKS]
     + [f"figures/{name}" for name in BASELINES]
     + [f"{stage}/{name}-seed0" for stage in ("predict", "score") for name in BASELINES]
 )
@@ -60,12 +66,11 @@ def test_every_product_is_there(finished: Any) -> None:
             "archive.zip",
         ),
         *(f"{run}/{name}" for run in RUNS for name in ("prediction.nc", "prediction-validation.nc")),
-        *(f"{run}/{name}" for run in RUNS for name in ("scores.nc", "scores.csv", "figures/scores-tas.png")),
-        *(
-            f"{name}/seed1/{file}"
-            for name in NETWORKS
-            for file in ("model.keras", "scalers.nc", "spec.json", "history.csv", "figures/training.png")
-        ),
+        *(f"{run}/{name}" for run in RUNS for name in ("scores.nc", "scores.csv")),
+        *(f"{run}/figures/{name}-tas.{kind}" for run in RUNS for name in FIGURES for kind in ("png", "pdf")),
+        *(f"{name}/seed1/{file}" for name in NETWORKS for file in OF_NETWORKS),
+        *(f"verification/figures/{name}-tas.{kind}" for name in OVERVIEW for kind in ("png", "pdf")),
+        "verification/figures/animation-tas.gif",
     ]
     absent = [name for name in expected if not (finished.results / name).is_file()]
     empty = [name for name in expected if name not in absent and not (finished.results / name).stat().st_size]
@@ -85,7 +90,10 @@ def test_nothing_is_written_elsewhere(finished: Any, list_files: Callable[..., s
 
 def test_no_temporary_file_or_checkpoint_is_left(finished: Any, list_files: Callable[..., set[str]]) -> None:
     found = list_files(finished.folder, (".snakemake",))
-    assert not [name for name in found if Path(name).name.startswith(".") or "checkpoints" in name]
+    own = ".snakemake_timestamp"  # Snakemake's, in a folder that is a product
+    hidden = [name for name in found if Path(name).name.startswith(".") and Path(name).name != own]
+    assert not hidden
+    assert not [name for name in found if "checkpoints" in name]
 
 
 def test_every_job_has_a_log_and_a_benchmark(finished: Any) -> None:
@@ -183,6 +191,17 @@ def test_report_needs_no_network(finished: Any) -> None:
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert all(name in page for name in (*NETWORKS, *BASELINES))
     assert not [tag for tag in ('<script src="', '<link rel="stylesheet" href="', 'src="http') if tag in page]
+
+
+def test_snakemakes_own_report_has_the_figures_and_the_page(
+    finished: Any, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    outcome = finished.run(tiny, "report", "--report", str(tmp_path / "own.html"))
+    page = (tmp_path / "own.html").read_text(encoding="utf-8")
+    assert "finished" in outcome.output.lower() or "created" in outcome.output.lower()
+    for name in ("scores-tas.png", "training.png", "ranking-tas.png", "report.html", "summary.csv"):
+        assert name in page
+    assert "Models side by side" in page
 
 
 def test_costs_have_every_stage(finished: Any) -> None:

@@ -13,12 +13,14 @@ import pytest
 
 #: What follows the scores whatever has changed.
 REPORTING = {
-    *("summary", "compare", "figures_network", "figures_baseline", "ranking", "cost", "provenance", "page", "crate"),
+    *("summary", "compare", "figures_network", "figures_baseline", "overview", "cost", "provenance", "page", "crate"),
     *("report", "archive"),
 }
-TRAINING = {"fit", "predict_network", "score", *REPORTING}
+TRAINING = {"fit", "predict_network", "explain", "score", *REPORTING}
 # The figures of networks have nothing of the baselines.
 BASELINES = {"predict_baseline", "score", *REPORTING} - {"figures_network"}
+# What has nothing of the figures of networks.
+NOT_OF_NETWORKS = {"summary", "compare", "figures_baseline", "overview"}
 PREPARING = {"grids", "coarsen", "split", "scalers"}
 TARGETS = ("report", "archive")
 
@@ -93,10 +95,27 @@ def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, A
     assert plan.jobs["score"] == 5
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "drawn"),
+    [
+        ("places", {"somewhere": {"lat": 45, "lon": 270}}, {"overview", "explain", "figures_network"}),
+        ("animation", {"steps": 2}, {"overview"}),
+        ("explain", {"repeats": 2}, {"explain", "figures_network"}),
+        ("explain", None, {"figures_network"}),
+    ],
+)
+def test_what_is_shown_reruns_no_score(
+    finished: Any, tiny: dict[str, Any], key: str, value: dict[str, Any] | None, drawn: set[str]
+) -> None:
+    changed_at(tiny, f"verification.{key}", value)
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == drawn | {"cost", "provenance", "page", "crate", "report", "archive"}
+
+
 def test_a_title_is_told_again_but_nothing_is_computed(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "title", "Another title")
     changed_at(tiny, "sources.hadgem2.citation", "Another citation")
-    told = {"ranking", "cost", "provenance", "page", "crate", "report", "archive"}
+    told = {"provenance", "page", "crate", "report", "archive"}
     assert finished.plan(tiny, *TARGETS).rules == {"inventory", *told}
 
 
@@ -162,9 +181,10 @@ def with_statement(source: str, function: str) -> str:
     [
         ("regrid/entries", "coarse_predictand", {"inventory", *PREPARING, "predict_baseline", *TRAINING}),
         ("scaling", "fit", {"split", "scalers", "predict_baseline", *TRAINING}),
-        ("baselines", "fit_baseline", BASELINES),
+        ("baselines/fitting", "fit_baseline", BASELINES),
         ("training/supervised", "fit", TRAINING),
-        ("prediction", "network_predictor", {"predict_network", "predict_baseline", "score", *REPORTING}),
+        ("prediction", "network_predictor", {"predict_network", "predict_baseline", "explain", "score", *REPORTING}),
+        ("explaining/permutation", "importance", {"explain", *REPORTING} - NOT_OF_NETWORKS),
         ("verification/deterministic", "rmse", {"score", *REPORTING}),
         ("report/page", "write_report", {"page", "crate", "report", "archive"}),
     ],

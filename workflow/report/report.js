@@ -11,7 +11,7 @@ function sortBy(button) {
   rows.sort((a, b) => {
     const [x, y] = [key(a), key(b)];
     if (x === "" || y === "") return (x === "") - (y === "");
-    const order = numeric ? Number(x) - Number(y) : x.localeCompare(y);
+    const order = numeric ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true });
     return down ? -order : order;
   });
   for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");

@@ -62,6 +62,7 @@ UNITS: dict[str, str] = {
     "training.patch_size": "fine cells",
     "verification.bootstrap.block": "min, h, d, w, month or y",
     "verification.thresholds": "of the predictand",
+    "verification.explain.steps": "time steps",
     "execution.checkpoint_minutes": "minutes",
 }
 

@@ -125,8 +125,9 @@ class Config(Section):
         if len(set(baselines)) < len(baselines):
             problems.append(f"verification.baselines: expected different names, found {baselines}")
         problems += [
-            f"verification.thresholds.{name}: expected the name of a predictand ({', '.join(self.data.predictands)})"
-            for name in self.verification.thresholds
+            f"verification.{key}.{name}: expected the name of a predictand ({', '.join(self.data.predictands)})"
+            for key in ("thresholds", "indices")
+            for name in getattr(self.verification, key)
             if name not in self.data.predictands
         ]
         problems += [

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 
-from dl4ds_core.config.fields import Block, Limits, Name, Section
+from dl4ds_core.config.fields import Block, Limits, Name, PeriodField, Section
 
 Baseline = Literal[
     "climatology",
@@ -18,10 +18,34 @@ Baseline = Literal[
     "regression",
     "bilinear-qm",
     "multiple-regression",
+    "conservative",
+    "bcsd",
+    "ridge",
 ]
 #: Baselines that work without a coarse field of the predictand.
-WITHOUT_COARSE: tuple[Baseline, ...] = ("climatology", "multiple-regression")
+WITHOUT_COARSE: tuple[Baseline, ...] = ("climatology", "multiple-regression", "ridge")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+
+IndexName = Literal[
+    "txx",
+    "su",
+    "tnn",
+    "fd",
+    "tgx",
+    "tgn",
+    "sdii",
+    "r1mm",
+    "r10mm",
+    "rx1day",
+    "rx5day",
+    "cdd",
+    "cwd",
+    "fgx",
+    "fgcalm",
+    "fg6bft",
+]
+#: Climate indices, whose definitions are in ``verification/indices.py``.
+INDEX_NAMES: tuple[IndexName, ...] = get_args(IndexName)
 
 
 class Bootstrap(Section):
@@ -61,6 +85,33 @@ class Region(Section):
         return self
 
 
+class Place(Section):
+    """A place whose time series are shown: the nearest cell stands for it."""
+
+    lat: float = Field(description="Degrees north.", ge=-90, le=90)
+    lon: float = Field(description="Degrees east.", ge=-180, le=360)
+
+
+class Animation(Section):
+    """Truth beside the prediction of the chosen network over some steps of the test period, as a moving picture."""
+
+    period: PeriodField | None = Field(
+        default=None, description="First and last date (ISO 8601, as coarse as wanted); empty: the test period."
+    )
+    steps: int = Field(
+        default=24, description="Most time steps that are shown, the first of the period; 0: none.", ge=0, le=240
+    )
+
+
+class Explain(Section):
+    """What a network's predictions depend on: permutation importance of its inputs, and saliency maps."""
+
+    steps: int = Field(
+        default=500, description="Time steps of validation that are used at most, spread evenly over it.", ge=2
+    )
+    repeats: PositiveInt = Field(default=3, description="Permutations of each input.")
+
+
 class Verification(Section):
     """How predictions are scored."""
 
@@ -75,6 +126,22 @@ class Verification(Section):
         description="By name of a predictand, in its units: values of at least so much are events, whose places are "
         "compared (fractions skill score). Empty: the 90th and the 99th percentile of the truth.",
     )
+    indices: dict[Name, list[IndexName]] = Field(
+        default_factory=dict,
+        description="By name of a predictand: climate indices whose biases are scores, as listed in verification.md; "
+        "an empty list is none. Of predictands that are not named, those that suit the quantity.",
+    )
     regions: dict[Name, Region] = Field(
         default_factory=dict, description="Regions and classes of cells with scores of their own, by name."
+    )
+    places: dict[Name, Place] = Field(
+        default_factory=dict,
+        description="Places whose time series and saliency maps are shown, by name; empty: series of the cells where "
+        "the errors of the chosen network are typical and largest, maps of the middle of the domain.",
+    )
+    animation: Animation = Field(default_factory=Animation, description="The moving picture of the report.")
+    explain: Explain | None = Field(
+        default_factory=Explain,
+        description="How much each input matters to each network, and where on the coarse grid it looks for its "
+        "prediction at the `places`; `null`: nothing of this is made.",
     )

@@ -23,6 +23,7 @@ MISSING = "#DDDDDD"
 """Colour of missing cells: a light grey that no colour scale has."""
 
 _GRATICULE, _COAST = "#333333", "#111111"
+_LAND = ("land_area_fraction", "land_binary_mask")
 _MASKED = 0.95  # of the cells of the sea: where these are missing, their grey shows the coast
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45, 60)  # degrees between two lines of latitude or longitude
 _LINES = 5
@@ -92,6 +93,13 @@ class Canvas:
         if coast is not None:
             self._draw_coast(axes, coast)
         return mesh
+
+    def place(self, lat: float, lon: float, y: float, x: float) -> tuple[float, float]:
+        """Return where a point is drawn; ``y`` and ``x``, in the units of the axes, count where the grid has such."""
+        if self.grid.vertices is not None:
+            across, up = self._on_paper(np.asarray(lat), np.asarray(lon))
+            return float(across), float(up)
+        return (x / 1000, y / 1000) if self.grid.kind == "projected" else (x, y)
 
     def frame(self, axes: Axes, title: str) -> None:
         """Set title, extent, proportions and the numbers along the axes."""
@@ -188,6 +196,14 @@ class Canvas:
         )
         label.set_path_effects([withStroke(linewidth=1.2, foreground="white", alpha=0.8)])
         label.set_in_layout(False)  # it lies within the map
+
+
+def land_of(static: xr.Dataset) -> xr.DataArray | None:
+    """Return the static field (Y, X) that says which part of a cell is land, by its standard name; None without one."""
+    for field in static.data_vars.values():
+        if field.attrs.get("standard_name") in _LAND and field.ndim == 2:
+            return field.load().clip(0, 1)
+    return None
 
 
 def coast_of(land: xr.DataArray | None, field: xr.DataArray) -> np.ndarray | None:

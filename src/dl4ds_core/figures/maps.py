@@ -34,14 +34,14 @@ from dl4ds_core.verification import METRICS
 # Perceptually uniform and safe for colour-blind readers; dark is good in both.
 ERROR_COLOURS, SKILL_COLOURS = "cividis", "cividis_r"
 
-_SIGNED = ("bias", "memory_bias")
+_SIGNED = "bias"  # a part of the names of scores that are too high or too low
 _LANDSCAPE = 1.25
 _TITLE = 31  # letters above such a panel
 _ONE_LINE = 28  # letters under a panel of a quarter of the width
 
 
 def choose_times(truth: xr.DataArray, prediction: xr.DataArray, *, seed: int = 0) -> dict[str, Any]:
-    """Choose the time steps to show: that of the largest error, and one at random.
+    """Choose the time steps to show: those of the largest error and of the largest true value, and one at random.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def choose_times(truth: xr.DataArray, prediction: xr.DataArray, *, seed: int = 0
     Returns
     -------
     dict
-        Time (datetime64 or cftime) by ``largest-error`` (area-weighted RMSE over the domain) and ``random``.
+        Time (datetime64 or cftime) by ``largest-error`` (area-weighted RMSE over the domain), ``largest-value`` (of the
+        truth, in any cell) and ``random``.
 
     Raises
     ------
@@ -68,7 +69,12 @@ def choose_times(truth: xr.DataArray, prediction: xr.DataArray, *, seed: int = 0
         raise DataError(f"{truth.name}: truth and prediction have no cell in common where both are defined")
     times = truth["time"].values
     drawn = known[np.random.default_rng(seed).integers(known.size)]
-    return {"largest-error": times[int(np.nanargmax(errors))], "random": times[int(drawn)]}
+    highest = truth.max([str(dim) for dim in truth.dims if dim != "time"]).values
+    return {
+        "largest-error": times[int(np.nanargmax(errors))],
+        "largest-value": times[int(np.nanargmax(highest))],
+        "random": times[int(drawn)],
+    }
 
 
 def example_maps(
@@ -237,7 +243,7 @@ def _score_fields(scores: xr.Dataset, variable: str) -> dict[str, xr.DataArray]:
 
 
 def _score_range(metric: str, fields: list[xr.DataArray]) -> Limits:
-    if metric in _SIGNED:
+    if _SIGNED in metric:
         return symmetric(fields)
     if metric == "std_ratio":
         low, high = symmetric([field - 1 for field in fields])
@@ -246,7 +252,7 @@ def _score_range(metric: str, fields: list[xr.DataArray]) -> Limits:
 
 
 def _score_colours(metric: str) -> str:
-    if metric in (*_SIGNED, "std_ratio"):
+    if _SIGNED in metric or metric == "std_ratio":
         return DIVERGING_COLOURS
     return SKILL_COLOURS if METRICS[metric].perfect == 1 else ERROR_COLOURS
 

@@ -34,7 +34,7 @@ _TICKS = (
 
 
 @dataclass(frozen=True)
-class _Series:
+class Line:
     """Values at times in days since 2000; missing between the runs of steps that follow each other."""
 
     times: np.ndarray
@@ -72,7 +72,7 @@ def errors_in_time(series: Mapping[str, xr.DataArray], *, networks: Collection[s
         raise DataError(f"errors in time: expected one calendar, found {', '.join(sorted(calendars))}")
     window = max(series[name].size for name in shown) // _PARTS
     window = window if window >= _FEWEST else 0
-    drawn = {name: _prepared(series[name], window) for name in shown}
+    drawn = {name: prepared(series[name], window) for name in shown}
     with style():
         figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
         axes = figure.subplots()
@@ -93,7 +93,7 @@ def errors_in_time(series: Mapping[str, xr.DataArray], *, networks: Collection[s
         axes.margins(x=0.01)
         axes.grid(color=GRID, linewidth=0.5)
         axes.set_axisbelow(True)
-        _date_axis(axes, [series[name]["time"] for name in shown])
+        date_axis(axes, [series[name]["time"] for name in shown])
         entries = handles(shown, dot=marked)
         if window:
             entries.append(Line2D([], [], color=MUTED, linewidth=0.4, alpha=0.6, label="each step"))
@@ -110,7 +110,8 @@ def _check(series: xr.DataArray, name: str) -> None:
     require_ascending(series["time"], name)
 
 
-def _prepared(series: xr.DataArray, window: int) -> _Series:
+def prepared(series: xr.DataArray, window: int) -> Line:
+    """Return the line through a series ``(time,)``, broken at its gaps, with running means over a window, if any."""
     time = series["time"]
     days = seconds(time) / _DAY
     values = np.asarray(series.values, dtype=np.float64)
@@ -118,7 +119,7 @@ def _prepared(series: xr.DataArray, window: int) -> _Series:
     parts = runs(time)
     smooth = np.concatenate([_smoothed(values[part], window) for part in parts]) if window else None
     breaks = [part.start for part in parts[1:]]
-    return _Series(
+    return Line(
         np.insert(days, breaks, [days[first] for first in breaks]),
         np.insert(values, breaks, np.nan),
         None if smooth is None else np.insert(smooth, breaks, np.nan),
@@ -131,7 +132,7 @@ def _smoothed(values: np.ndarray, window: int) -> np.ndarray:
     return pd.Series(values).rolling(window, center=True, min_periods=fewest).mean().to_numpy()
 
 
-def _draw_lone(axes: Axes, series: _Series, colour: str, alpha: float) -> None:
+def _draw_lone(axes: Axes, series: Line, colour: str, alpha: float) -> None:
     """Draw steps without a neighbour, through which no line goes."""
     known = np.isfinite(series.values)
     beside = np.zeros_like(known)
@@ -144,7 +145,7 @@ def _draw_lone(axes: Axes, series: _Series, colour: str, alpha: float) -> None:
         )
 
 
-def _date_axis(axes: Axes, times: list[xr.DataArray]) -> None:
+def date_axis(axes: Axes, times: list[xr.DataArray]) -> None:
     """Name round dates in the calendar of the record."""
     days = np.concatenate([seconds(time) for time in times]) / _DAY
     low, high = float(days.min()), float(days.max())

@@ -16,9 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from dl4ds_core.errors import DataError
 from dl4ds_core.figures.looks import GRID, TRUTH, handles, legend_below, looks
 from dl4ds_core.figures.style import MUTED, WIDTH, power_of_ten, style
-from dl4ds_core.report.text import difference_unit_text, labelled
+from dl4ds_core.report.text import difference_unit_text, labelled, number
 
 _SMALLEST_RATIO = 1e-4  # of powers: what is smaller lies below the axis
+_NARROW = 5  # of the ends of an axis with a tick at nearly each digit
 _MARKS = 0.1  # of the figure's diagonal, between two markers of a line
 
 
@@ -72,7 +73,7 @@ def spectra(
         if coarse_km is not None:
             for axes in (above, below):
                 axes.axvline(1 / coarse_km, color=MUTED, linewidth=0.9, linestyle=":", zorder=0.5)
-            label = f"shortest coarse wave, {coarse_km:.3g} km"
+            label = f"shortest coarse wave, {number(coarse_km)} km"
             entries.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=":", label=label))
         above.set_ylabel(labelled("power", _squared(difference_unit_text(units))))
         below.set_ylabel("ratio to the truth")
@@ -139,7 +140,8 @@ def _logarithmic_spectra(above: Axes, below: Axes, numbers: np.ndarray, ratios: 
 
 def _plain(axis: Axis, ratio: float, most: float) -> None:
     """Label a logarithmic axis with numbers as people write them, with fewer where the ratio of its ends is large."""
-    axis.set_major_locator(LogLocator(subs=(1,) if ratio > most else (1, 2, 5), numticks=20))
+    subs = (1,) if ratio > most else (1, 2, 5) if ratio > _NARROW else (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -23,6 +23,8 @@ MUTED = "#6B6B6B"
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+_UNNAMED: dict[str, object] = dict.fromkeys(("CreationDate", "Creator", "Producer"))  # of PDF
+
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
     "font.size": 8,
@@ -41,6 +43,7 @@ _STYLE = {
     "legend.frameon": False,
     # Names and units come from files: a dollar sign in them is a dollar sign.
     "text.parse_math": False,
+    "pdf.fonttype": 42,  # outlines that can be edited: journals refuse Type 3
 }
 
 
@@ -60,14 +63,20 @@ def power_of_ten(value: float) -> str:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, under its final name once complete; equal figures give bitwise equal files.
+    """Write a figure as PNG and, beside it, as PDF; equal figures give bitwise equal files.
+
+    Fields of cells are pixels in the PDF too; lines and text are not.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
         What to write.
     path : str or Path
-        Name of the file; its folder is made where it is missing.
+        Name of the PNG file; its folder is made where it is missing. Both files appear only when whole.
     """
-    with style(), atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=RESOLUTION, metadata={"Software": None})
+    target = Path(path)
+    with style():
+        with atomic(target) as temporary:
+            figure.savefig(temporary, format="png", dpi=RESOLUTION, metadata={"Software": None})
+        with atomic(target.with_suffix(".pdf")) as temporary:
+            figure.savefig(temporary, format="pdf", dpi=2 * RESOLUTION, metadata=_UNNAMED)

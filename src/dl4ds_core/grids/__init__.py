@@ -5,6 +5,7 @@ from dl4ds_core.grids.coarsening import coarsen, whole_blocks
 from dl4ds_core.grids.conventions import with_bounds
 from dl4ds_core.grids.cropping import crop
 from dl4ds_core.grids.grid import Grid, Kind, horizontal
+from dl4ds_core.grids.places import nearest_cells
 
 __all__ = [
     "Grid",
@@ -12,6 +13,7 @@ __all__ = [
     "coarsen",
     "crop",
     "horizontal",
+    "nearest_cells",
     "needed_box",
     "whole_blocks",
     "with_bounds",

@@ -17,7 +17,9 @@ _DECODER = xr.coders.CFDatetimeCoder()
 _VALUES = 4_000_000  # in memory at once
 
 
-def describe_samples(fine: Mapping[str, str | Path], coarse: str | Path | None = None) -> dict[str, Any]:
+def describe_samples(
+    fine: Mapping[str, str | Path], coarse: str | Path | None = None, static: str | Path | None = None
+) -> dict[str, Any]:
     """Describe the samples: variables, periods, number of steps and grids.
 
     Parameters
@@ -26,14 +28,16 @@ def describe_samples(fine: Mapping[str, str | Path], coarse: str | Path | None =
         Files of the fine samples, by split.
     coarse : path, optional
         A file of coarse samples, of any split.
+    static : path, optional
+        The file of static fields.
 
     Returns
     -------
     dict
-        ``splits`` (name, steps, first, last, calendar); ``variables`` (by name: long_name, units; cells: how many of
-        the fine grid have a value at any step of the last split, and are predicted there); and ``grids`` (name; shape:
-        rows and columns; description; south, north, west, east: outermost centres, degrees; across the date line,
-        west is larger than east).
+        ``splits`` (name, steps, first, last, calendar); ``variables`` (by name: long_name, units; of predictands,
+        cells: how many of the fine grid have a value at any step of the last split, and are predicted there); and
+        ``grids`` (name; shape: rows and columns; description; south, north, west, east: outermost centres, degrees;
+        across the date line, west is larger than east).
 
     Raises
     ------
@@ -50,6 +54,10 @@ def describe_samples(fine: Mapping[str, str | Path], coarse: str | Path | None =
     if coarse is not None:
         with _opened(coarse) as samples:
             described["grids"].append(_grid("coarse", samples))
+            described["variables"] = _named(samples) | described["variables"]
+    if static is not None:
+        with _opened(static) as fields:
+            described["variables"] = _named(fields) | described["variables"]
     return described
 
 
@@ -79,10 +87,19 @@ def _split(name: str, samples: xr.Dataset) -> dict[str, Any]:
 def _variables(samples: xr.Dataset) -> dict[str, dict[str, Any]]:
     dims = {"time", *Grid.of(samples).dims}
     return {
+        name: about | {"cells": _ever_valid(samples[name])}
+        for name, about in _named(samples).items()
+        if dims <= set(samples[name].dims)
+    }
+
+
+def _named(samples: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Return what fields are called, and their units."""
+    dims = set(Grid.of(samples).dims)
+    return {
         str(name): {
             "long_name": str(field.attrs.get("long_name") or field.attrs.get("standard_name", "")).replace("_", " "),
             "units": str(field.attrs.get("units", "")),
-            "cells": _ever_valid(field),
         }
         for name, field in samples.data_vars.items()
         if dims <= set(field.dims)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,30 @@ Run = tuple[str, int]
 CAPTIONS = {
     "maps-largest-error": "Truth, coarse input and prediction on one colour scale, and the error, at the "
     "test time step with the largest error of this model.",
+    "maps-largest-value": "Truth, coarse input and prediction on one colour scale, and the error, at the "
+    "test time step with the largest true value.",
     "maps-random": "Truth, coarse input and prediction on one colour scale, and the error, at a test time "
     "step drawn at random, the same one for all models.",
     "scores": "Scores per cell over the test period; the colours mean the same in the figures of all models.",
+    "density": "How often true and predicted values go together, over cells and steps of the test period.",
+    "importance": "Permutation importance: by how much the RMSE on validation grows when one input is shuffled.",
+    "saliency": "Saliency: by how much, on average, the prediction at the marked cell changes with each coarse cell.",
     "change": "Change of the temporal mean since the reference: predicted, true where it is known, and of the coarse "
     "inputs, on one colour scale.",
     "training": "Loss and validation RMSE over the epochs; the weights of the best epoch are used.",
     "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
+    "taylor": "Taylor diagram, test period: ratio of the standard deviations and correlation, means over cells; the "
+    "nearer to the truth, the better.",
+    "spectra": "Power spectra, means over the test period,"
+    " and their ratio to that of the truth: below 1 a model is too "
+    "smooth, above 1 too rough.",
+    "quantiles": "Quantiles of all values of the test period, against those of the truth.",
+    "percentiles": "Bias of percentiles of each cell, mean over cells, test period.",
+    "seasons": "RMSE by season, test period.",
+    "regions": "RMSE by region, test period.",
+    "errors-in-time": "RMSE over the domain at each step of the test period.",
+    "places": "Time series at some places, around the largest error of the chosen network there.",
+    "animation": "Truth beside the prediction of the chosen network.",
 }
 # Scores by parts of the record: title, score, and the column that tells the parts apart.
 PARTS = (
@@ -48,7 +65,7 @@ PARTS = (
     ("Bias of percentiles (%), mean over cells", "quantile_bias", "threshold"),
     ("Fractions skill score by threshold and width of the neighbourhood (cells)", "fss", "threshold"),
 )
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _GIF = b"\x89PNG\r\n\x1a\n", b"GIF89a"
 
 
 def write_report(
@@ -60,7 +77,7 @@ def write_report(
     template: str | Path,
     samples: Mapping[str, Any] | None = None,
     figures: Mapping[Run, Sequence[str | Path]] | None = None,
-    rankings: Sequence[str | Path] = (),
+    overview: Sequence[str | Path] = (),
     histories: Mapping[Run, pd.DataFrame] | None = None,
     inputs: Mapping[str, pd.DataFrame] | None = None,
     comparison: pd.DataFrame | None = None,
@@ -84,8 +101,8 @@ def write_report(
         What `describe_samples` returns.
     figures : mapping of (model, seed) to paths, optional
         PNG files. Of several seeds the one whose validation RMSE is the median is shown.
-    rankings : sequence of path, optional
-        PNG files with the ranking of the models.
+    overview : sequence of path, optional
+        PNG and GIF files that compare models, ``<kind>-<predictand>``; the ranking comes first.
     histories : mapping of (model, seed) to pandas.DataFrame, optional
         Histories of the trainings.
     inputs : mapping of scenario to pandas.DataFrame, optional
@@ -98,7 +115,7 @@ def write_report(
     Raises
     ------
     DataError
-        If the table of scores is empty, the template is missing, or a figure is missing or is no PNG file.
+        If the table of scores is empty, the template is missing, or a figure is missing or is neither PNG nor GIF file.
     """
     if overall(summary).empty:
         raise DataError(
@@ -117,7 +134,7 @@ def write_report(
     environment.filters |= {"duration": duration, "size": size, "label": label}
     comparison = pd.DataFrame(columns=list(COMPARISON_COLUMNS)) if comparison is None else comparison
     content = _content(
-        config, summary, samples or {}, figures or {}, rankings, histories or {}, inputs or {}, comparison
+        config, summary, samples or {}, figures or {}, overview, histories or {}, inputs or {}, comparison
     )
     content["cost"] = tables.cost_table(provenance["cost"])
     page = environment.get_template(source.name).render(**content, provenance=redacted(provenance), command=command)
@@ -131,7 +148,7 @@ def _content(
     summary: pd.DataFrame,
     samples: Mapping[str, Any],
     figures: Mapping[Run, Sequence[str | Path]],
-    rankings: Sequence[str | Path],
+    overview: Sequence[str | Path],
     histories: Mapping[Run, pd.DataFrame],
     inputs: Mapping[str, pd.DataFrame],
     comparison: pd.DataFrame,
@@ -154,11 +171,11 @@ def _content(
             )
             for name in variables
         ],
-        "rankings": [_figure(Path(path), len(variables) > 1) for path in rankings],
         "results": [
             {
                 "name": name,
                 "label": labels[name],
+                "figures": [_figure(path) for path in _of_variable(overview, name)],
                 "validation": scoring.score_tables(summary, name, "validation", networks)[:1],
                 "test": scoring.score_tables(summary, name, "test", networks),
                 "differences": scoring.difference_table(comparison, name, networks),
@@ -236,22 +253,32 @@ def _place(path: Path) -> tuple[int, str]:
     return kinds.index(_kind(path)), path.name
 
 
-def _figure(path: Path, several: bool) -> dict[str, Any]:
-    """Read a PNG file as a data URI, with its size in pixels and its caption."""
+def _of_variable(paths: Iterable[str | Path], variable: str) -> list[Path]:
+    """Return the figures about one predictand, in the order of their captions."""
+    chosen = [path for path in map(Path, paths) if path.stem == f"{_kind(path)}-{variable}"]
+    return sorted(chosen, key=_place)
+
+
+def _figure(path: Path, several: bool = False) -> dict[str, Any]:
+    """Read a picture as a data URI, with its size in pixels and its caption, which may name the predictand."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{path}: expected a figure for the report, but can't read it: {error}; make it again"
         ) from error
-    if not content.startswith(_PNG) or len(content) < 24:
-        raise DataError(f"{path}: expected a PNG file for the report, found another kind of file; make it again")
+    if content.startswith(_PNG) and len(content) >= 24:
+        form, width, height = "png", int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    elif content.startswith(_GIF) and len(content) >= 10:
+        form, width, height = "gif", int.from_bytes(content[6:8], "little"), int.from_bytes(content[8:10], "little")
+    else:
+        raise DataError(f"{path}: expected a PNG or GIF file for the report, found another kind of file; make it again")
     kind = _kind(path)
     subject = path.stem.removeprefix(kind).strip("-") if several or kind == "change" else ""
-    caption = ": ".join(filter(None, [subject, CAPTIONS[kind]])) if kind else path.stem
     return {
-        "uri": f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        "width": int.from_bytes(content[16:20], "big"),
-        "height": int.from_bytes(content[20:24], "big"),
-        "caption": caption,
+        "uri": f"data:image/{form};base64,{base64.b64encode(content).decode()}",
+        "kind": kind,
+        "width": width,
+        "height": height,
+        "caption": ": ".join(filter(None, [subject, CAPTIONS[kind]])) if kind else path.stem,
     }

@@ -85,6 +85,29 @@ def typical_seeds(summary: pd.DataFrame, variable: str, models: Collection[str])
     return chosen
 
 
+def leading(
+    summary: pd.DataFrame, variable: str, networks: Collection[str], *, most: int = 5, baselines: int = 2
+) -> list[str]:
+    """Return the models that a figure has room for: the best networks, then the best baselines, on validation.
+
+    The first is the chosen network, where there is one with a score.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        The long table of scores.
+    variable : str
+        The predictand whose RMSE decides.
+    networks : collection of str
+        Names of the trained models; all others are baselines.
+    most, baselines : int
+        How many networks and baselines at most.
+    """
+    ranked = list(scores_of(summary, variable, "rmse", "validation"))
+    trained = [name for name in ranked if name in networks]
+    return trained[:most] + [name for name in ranked if name not in networks][:baselines]
+
+
 def kept_epoch(history: pd.DataFrame) -> pd.Series | None:
     """Return the row of the best epoch of a training, whose weights were saved; None where no epoch was any good."""
     kept = history[history["kept"] == 1]

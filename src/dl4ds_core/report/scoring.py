@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from dl4ds_core.report.scores import Score, metrics_of, scores_of, unit_of
+from dl4ds_core.report.scores import Score, metrics_of, overall, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, fixed, labelled, unit_text
-from dl4ds_core.verification import METRICS
+from dl4ds_core.verification import INDICES, METRICS
 
 SHORT_NAMES = {
     "bias": "Bias",
@@ -30,15 +30,23 @@ SHORT_NAMES = {
     "coarse_rmse": "Coarse RMSE",
     "spectral_distance": "Dist. of spectra",
     "power_ratio": "Power of short waves",
+    "high_spell_bias": "Bias of high or wet spells",
+    "low_spell_bias": "Bias of low or dry spells",
+    "correlation_length_bias": "Bias of corr. length",
+    **{f"bias_{name}": index.symbol for name, index in INDICES.items()},
 }
 
 GROUPS = {
     "Errors": ("bias", "mae", "rmse", "relative_rmse"),
-    "Series of each cell": ("pearson", "deseasonalised_pearson", "spearman", "memory_bias"),
+    "Series of each cell": (
+        *("pearson", "deseasonalised_pearson", "spearman", "memory_bias", "high_spell_bias", "low_spell_bias"),
+    ),
     "Distribution": ("std_ratio", "perkins", "wasserstein"),
     "Structure of fields": (
         *("ssim", "psnr", "pattern_correlation", "coarse_rmse", "spectral_distance", "power_ratio"),
+        *("correlation_length_bias",),
     ),
+    "Climate indices: bias of the mean over years": tuple(f"bias_{name}" for name in INDICES),
 }
 """Scores by what they are about; what is in none of them comes last."""
 
@@ -88,7 +96,7 @@ def score_table(
         scores = scores_of(summary, variable, metric, split)
         if scores:
             by_metric[metric] = scores
-            columns.append(_column(summary, variable, metric))
+            columns.append(_column(summary, variable, metric, split))
     decimals = _decimals({"rmse": scores_of(summary, variable, "rmse", split), **by_metric})
     first = scores_of(summary, variable, "rmse", split)
     order = list(dict.fromkeys([*first, *(model for scores in by_metric.values() for model in scores)]))
@@ -182,11 +190,30 @@ def difference_table(comparison: pd.DataFrame, variable: str, networks: Collecti
     }
 
 
-def _column(summary: pd.DataFrame, variable: str, metric: str) -> dict[str, str]:
+def _column(summary: pd.DataFrame, variable: str, metric: str, split: str = "test") -> dict[str, str]:
     unit = unit_of(summary, variable, metric)
     unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)
     title = f"{METRICS[metric].long_name}; a perfect prediction has {METRICS[metric].perfect:g}"
-    return {"metric": metric, "name": labelled(SHORT_NAMES.get(metric, metric), unit), "title": title}
+    name = labelled(SHORT_NAMES.get(metric, metric), unit)
+    truth = _truth(summary, variable, metric, split)
+    if truth:
+        name, title = f"{name}, truth {truth}", f"{title}; the truth itself has {truth}"
+    return {"metric": metric, "name": name, "title": title}
+
+
+def _truth(summary: pd.DataFrame, variable: str, metric: str, split: str) -> str:
+    """Return the climate index of the truth as text with its unit, by which to judge its bias; empty of other scores.
+
+    All models have the same truth, but where an index is undefined for some: the median is taken.
+    """
+    if not metric.startswith("bias_"):
+        return ""
+    rows = overall(summary)
+    rows = rows[(rows["variable"] == variable) & (rows["metric"] == f"truth_{metric.removeprefix('bias_')}")]
+    rows = rows[rows["split"] == split]
+    if rows.empty:
+        return ""
+    return f"{fixed(float(rows['value'].median()), 1)} {unit_text(rows['unit'].iloc[0])}"
 
 
 def _decimals(by_metric: Mapping[str, Mapping[str, Score]]) -> int:

@@ -30,6 +30,7 @@ def data_tables(config: Config, samples: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "variables": _variables(config, described),
         "periods": periods,
+        "folds": config.folds,
         "grids": [_grid(grid, predicted) for grid in samples.get("grids", ())],
     }
 

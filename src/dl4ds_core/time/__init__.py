@@ -15,7 +15,7 @@ from dl4ds_core.time.axis import (
     within,
 )
 from dl4ds_core.time.cycles import CALENDAR, calendar_channels, calendar_values
-from dl4ds_core.time.daily import DAY, stated_method, to_daily, to_midnight
+from dl4ds_core.time.daily import DAY, complete_days, midnights, stated_method, to_daily, to_midnight
 from dl4ds_core.time.matching import match, require_no_holes
 from dl4ds_core.time.tidying import take_steps, tidy
 
@@ -26,9 +26,11 @@ __all__ = [
     "calendar_channels",
     "calendar_of",
     "calendar_values",
+    "complete_days",
     "duration",
     "gaps",
     "match",
+    "midnights",
     "require_ascending",
     "require_no_holes",
     "runs",

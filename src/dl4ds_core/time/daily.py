@@ -65,14 +65,14 @@ def to_daily(field: xr.DataArray, cell_methods: str | None, where: str = "time")
             f"{where}: daily values can't be made of the {method} of shorter intervals (attribute `cell_methods`); if "
             "they are something else, say so with `sources.<source>.cell_methods`"
         )
-    per_day, days, complete = _days(field["time"], method != "point", where)
+    per_day, days, complete = complete_days(field["time"], method != "point", where)
     chosen = np.flatnonzero(np.isin(days, complete))
     if complete.size == 0:
         raise DataError(f"{where}: no day has all of its {per_day} steps, so no daily values can be made")
     parts = take_steps(field, chosen)
     data = _aggregated(parts.data, per_day, method)
     attributes = dict(field.attrs) | {"cell_methods": _cell_methods(field, "mean" if method == "point" else method)}
-    time = xr.DataArray(_midnights(field["time"], complete), dims="time", attrs=field["time"].attrs)
+    time = xr.DataArray(midnights(field["time"], complete), dims="time", attrs=field["time"].attrs)
     kept = {name: value for name, value in field.coords.items() if "time" not in value.dims}
     daily = xr.DataArray(data, dims=field.dims, coords={**kept, "time": time}, name=field.name, attrs=attributes)
     lost = np.unique(days).size - complete.size
@@ -87,7 +87,7 @@ def to_daily(field: xr.DataArray, cell_methods: str | None, where: str = "time")
 def to_midnight(field: Field) -> Field:
     """Stamp daily values 00:00 of their date."""
     days = seconds(field["time"]) // DAY
-    time = xr.DataArray(_midnights(field["time"], days), dims="time", attrs=field["time"].attrs)
+    time = xr.DataArray(midnights(field["time"], days), dims="time", attrs=field["time"].attrs)
     return field.assign_coords(time=time)
 
 
@@ -96,8 +96,23 @@ def stated_method(field: xr.DataArray) -> str | None:
     return next((how for names, how, _ in _stated(field) if "time" in names), None)
 
 
-def _days(time: xr.DataArray, at_end: bool, where: str) -> tuple[int, np.ndarray, np.ndarray]:
-    """Return the steps of a day, the day of each step, and the days that are complete."""
+def complete_days(time: xr.DataArray, at_end: bool, where: str) -> tuple[int, np.ndarray, np.ndarray]:
+    """Return the steps of a day, the day of each step, and the days that are complete, counted from 2000-01-01.
+
+    Parameters
+    ----------
+    time : xarray.DataArray
+        Shape (time,), ascending steps shorter than a day.
+    at_end : bool
+        Whether values are those of the interval that ends at their time: 00:00 belongs to the day before.
+    where : str
+        What the axis belongs to, for messages.
+
+    Raises
+    ------
+    DataError
+        If steps don't divide a day or change their length.
+    """
     step = step_of(time)
     length = int(step.total_seconds()) if step else 0
     if not 0 < length < DAY or DAY % length:
@@ -108,13 +123,13 @@ def _days(time: xr.DataArray, at_end: bool, where: str) -> tuple[int, np.ndarray
     if counts.max() > per_day:
         raise DataError(
             f"{where}: expected {per_day} steps a day (most steps are {step}), found {counts.max()} on "
-            f"{str(_midnights(time, unique[counts.argmax()][None])[0])[:10]}: steps of different lengths can't be put "
+            f"{str(midnights(time, unique[counts.argmax()][None])[0])[:10]}: steps of different lengths can't be put "
             "together"
         )
     return per_day, days, unique[counts == per_day]
 
 
-def _midnights(time: xr.DataArray, days: np.ndarray) -> np.ndarray:
+def midnights(time: xr.DataArray, days: np.ndarray) -> np.ndarray:
     """Return days since the beginning of 2000 as times of the kind of an axis."""
     if time.dtype.kind == "M":
         return np.asarray((np.datetime64("2000-01-01", "D") + days).astype(time.dtype))

@@ -14,6 +14,7 @@ from dl4ds_core.verification.bootstrap import (
 from dl4ds_core.verification.comparison import COMPARED, COMPARISON_COLUMNS, compare, read_comparison, write_comparison
 from dl4ds_core.verification.deterministic import bias, mae, pearson, rmse, spearman, std_ratio
 from dl4ds_core.verification.distribution import perkins, quantile_bias, wasserstein
+from dl4ds_core.verification.indices import INDICES, Index
 from dl4ds_core.verification.metrics import METRICS, Metric
 from dl4ds_core.verification.moments import Moments
 from dl4ds_core.verification.regions import cells_of_regions
@@ -26,7 +27,9 @@ __all__ = [
     "COLUMNS",
     "COMPARED",
     "COMPARISON_COLUMNS",
+    "INDICES",
     "METRICS",
+    "Index",
     "Metric",
     "Moments",
     "Structure",

@@ -14,6 +14,7 @@ import xarray as xr
 from dl4ds_core.io import difference_units
 from dl4ds_core.verification import moments
 from dl4ds_core.verification.bootstrap import CountArray, FloatArray, intervals, resampled_sums
+from dl4ds_core.verification.indices import Index, quantity_of
 from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions, terms
 from dl4ds_core.verification.structure import Setting, Structure, Terms, spectral_terms
 
@@ -103,6 +104,8 @@ class Scores:
         self.long_name = truth.attrs.get("long_name", truth.name)
         self.time = truth["time"]
         self.clock = clock
+        quantity = quantity_of(truth)
+        self.wet = quantity.wet(clock.days) if quantity else None
         self._record = counts.shape[1]
         needed = min(self._record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * self._record)))
         self._enough = steps >= needed
@@ -154,7 +157,7 @@ class Scores:
         pair = pair if some.all() else [values[some] for values in pair]
         box = tuple(chunk[str(dim)] for dim in self.dims)
         enough = self._enough[box].ravel()[some]
-        series = moments.CellSeries(pair[0], pair[1], self.clock)
+        series = moments.CellSeries(pair[0], pair[1], self.clock, self.wet)
         area = self.area[:, *box].reshape(self.area.shape[0], -1)[:, some]
         valid = self._per_step(self._areas, _SERIES)
         valid += area.sum(axis=1)[:, None] if series.valid is None else area @ series.valid
@@ -195,6 +198,8 @@ class Scores:
         """Series and spectra beside the maps: RMSE of each step, resampled RMSE and MAE, and mean spectra."""
         fields = {}
         for metric, source in by_moments("pooled"):
+            if not source.by_step:
+                continue
             area = self._areas[_SERIES][_WHOLE]
             series = source.score(*(moments.ratio(self._steps[term][_WHOLE], area) for term in source.terms))
             resampled = self._values(metric, _WHOLE)[1]
@@ -215,6 +220,8 @@ class Scores:
         """Rows of the table for this predictand."""
         rows: list[dict[str, object]] = []
         for metric in METRICS.values():
+            if isinstance(metric.source, Index):
+                continue  # of `Annual`
             about = {"variable": name, "metric": metric.name, "unit": self._unit(metric)}
             for where, value, resampled in self._scored(metric):
                 lower, upper = intervals(resampled, confidence=confidence)
@@ -225,13 +232,13 @@ class Scores:
         """Each value of a score: what it is about, the value, and that of each resample ``(sample,)``."""
         if isinstance(metric.source, Structure):
             yield from self._structured(metric.source)
-        elif not (metric.fields or isinstance(metric.source, moments.Moments)):
+        elif not (metric.fields or isinstance(metric.source, moments.Moments | Index)):
             yield from self._by_some_cells(metric.name, metric.source)
         else:
             yield {}, *self._values(metric, _WHOLE)
             for place, region in enumerate(self.parts.regions, 1):
                 yield {"region": region}, *self._values(metric, place)
-            if metric.domain == "pooled":
+            if metric.domain == "pooled" and getattr(metric.source, "by_step", True):
                 for season, steps in self.parts.seasons.items():
                     yield {"season": season}, *self._values(metric, _WHOLE, steps)
 

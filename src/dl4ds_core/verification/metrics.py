@@ -8,8 +8,10 @@ from typing import Literal
 
 import xarray as xr
 
+from dl4ds_core.io import difference_units
 from dl4ds_core.verification import moments, structure
 from dl4ds_core.verification.distribution import perkins, quantile_bias, wasserstein
+from dl4ds_core.verification.indices import INDICES, Index
 from dl4ds_core.verification.moments import Moments
 from dl4ds_core.verification.spatial import ssim
 from dl4ds_core.verification.structure import PERFECT_PSNR, Structure
@@ -31,11 +33,12 @@ class Metric:
         ``same`` as the predictand's, ``1``, or another one.
     perfect : float
         Value of a perfect prediction: a model is better the nearer it is to this.
-    source : Moments, Structure or callable
+    source : Moments, Structure, Index or callable
         What gives the score. `Moments`: of each cell's series, as a function of temporal means. `Structure`: of whole
-        fields, likewise. A function of series: ``function(forecast, observation, *, reduce_dims) -> DataArray``, with
-        a last dimension ``threshold`` where the score has several values. A function of fields: ``function(forecast,
-        observation, *, data_range) -> DataArray(time, Y, X)``, whose mean over time is the map.
+        fields, likewise. `Index`: the bias of a climate index, where the predictand has it. A function of series:
+        ``function(forecast, observation, *, reduce_dims) -> DataArray``, with a last dimension ``threshold`` where the
+        score has several values. A function of fields: ``function(forecast, observation, *, data_range) ->
+        DataArray(time, Y, X)``, whose mean over time is the map.
     domain : {'cells', 'pooled'}
         The domain's value: the mean of the cells' values, or pooled over cells and steps. Both weight cells by area.
     fields : bool
@@ -46,7 +49,7 @@ class Metric:
     long_name: str
     unit: str
     perfect: float
-    source: Moments | Structure | Callable[..., xr.DataArray]
+    source: Moments | Structure | Index | Callable[..., xr.DataArray]
     domain: Literal["pooled", "cells"] = "cells"
     fields: bool = False
 
@@ -68,6 +71,8 @@ METRICS: dict[str, Metric] = {
         Metric("spearman", "Spearman correlation", "1", 1, moments.SPEARMAN),
         Metric("std_ratio", "standard deviation ratio", "1", 1, moments.STD_RATIO),
         Metric("memory_bias", "bias of the autocorrelation", "1", 0, moments.MEMORY),
+        Metric("high_spell_bias", "bias of the length of high or wet spells", "d", 0, moments.HIGH_SPELLS, "pooled"),
+        Metric("low_spell_bias", "bias of the length of low or dry spells", "d", 0, moments.LOW_SPELLS, "pooled"),
         Metric("quantile_bias", "bias of percentiles", "same", 0, quantile_bias),
         Metric("perkins", "Perkins skill score", "1", 1, perkins),
         Metric("wasserstein", "Wasserstein distance", "same", 0, wasserstein),
@@ -77,7 +82,12 @@ METRICS: dict[str, Metric] = {
         Metric("coarse_rmse", "RMSE of coarse means", "same", 0, structure.COARSE, "pooled"),
         Metric("spectral_distance", "distance of log spectra", "dB", 0, structure.SPECTRAL_DISTANCE, "pooled"),
         Metric("power_ratio", "power of short waves", "1", 1, structure.POWER_RATIO, "pooled"),
+        Metric("correlation_length_bias", "bias of the correlation length", "km", 0, structure.LENGTH, "pooled"),
         Metric("fss", "fractions skill score", "1", 1, structure.FRACTIONS, "pooled"),
+        *(
+            Metric(f"bias_{name}", f"bias of {index.symbol}", difference_units(index.unit), 0, index)
+            for name, index in INDICES.items()
+        ),
     )
 }
 """The scores, by name, in the order of tables and figures."""
@@ -88,7 +98,7 @@ def functions(*, fields: bool) -> list[tuple[str, Callable[..., xr.DataArray]]]:
     return [
         (metric.name, metric.source)
         for metric in METRICS.values()
-        if metric.fields == fields and not isinstance(metric.source, Moments | Structure)
+        if metric.fields == fields and not isinstance(metric.source, Moments | Structure | Index)
     ]
 
 

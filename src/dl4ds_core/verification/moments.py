@@ -19,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from dl4ds_core.time import runs
+from dl4ds_core.time import DAY, runs, step_of
 
 __all__ = [
     "BIAS",
     "DESEASONALISED",
+    "HIGH_SPELLS",
+    "LOW_SPELLS",
     "MAE",
     "MEMORY",
     "PEARSON",
@@ -40,6 +42,9 @@ __all__ = [
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+
+SPELLS = (0.1, 0.9)
+"""Values up to the first and from the second quantile of the truth of a cell make low and high spells."""
 
 
 class Clock:
@@ -58,6 +63,9 @@ class Clock:
             self.follows[part.start : part.stop - 1] = True
         cycle = time.dt.month.values * 24 + time.dt.hour.values
         kinds, kind = np.unique(cycle, return_inverse=True)
+        step = step_of(time)
+        self.days = step.total_seconds() / DAY if step else 0.0
+        """Usual length of a step."""
         self.membership: FloatArray = np.eye(kinds.size)[kind]
         """1 where a step belongs to a month and an hour of the day ``(time, kind)``, else 0."""
 
@@ -73,12 +81,17 @@ class CellSeries:
         Values ``(cell, time)`` in the same units; NaN where the observation is missing, in both.
     clock : Clock, optional
         What is known of the time steps, for scores that need it.
+    wet : float, optional
+        Least value of a wet step, where the values are precipitation.
     """
 
-    def __init__(self, forecast: FloatArray, observation: FloatArray, clock: Clock | None = None) -> None:
+    def __init__(
+        self, forecast: FloatArray, observation: FloatArray, clock: Clock | None = None, wet: float | None = None
+    ) -> None:
         self._forecast = forecast
         self._observation = observation
         self._clock = clock
+        self._wet = wet
         valid = ~np.isnan(observation)
         self.valid: BoolArray | None = None if valid.all() else valid
         """Where there is an observation ``(cell, time)``; None where that is everywhere."""
@@ -130,6 +143,34 @@ class CellSeries:
         """Product with the next step where that follows, else 0."""
         return self.followed * departures * np.roll(departures, -1, axis=-1)
 
+    @cached_property
+    def _limits(self) -> tuple[FloatArray, FloatArray]:
+        """Percentiles `SPELLS` of the observation ``(cell, 1)``."""
+        if self.valid is None:
+            limits = np.quantile(self._observation, SPELLS, axis=-1)
+        else:
+            limits = np.full((2, len(self._observation)), np.nan)
+            some = self.valid.any(axis=-1)
+            limits[:, some] = np.nanquantile(self._observation[some], SPELLS, axis=-1)
+        return limits[0][:, None], limits[1][:, None]
+
+    def spells(self, which: str, *, high: bool) -> FloatArray:
+        """Length in days of each step that belongs to a high or wet (a low or dry) spell, else 0."""
+        values = self._forecast if which == "forecast" else self._observation
+        if self._wet is not None:
+            inside = values >= self._wet if high else values < self._wet
+        else:
+            low_limit, high_limit = self._limits
+            inside = values >= high_limit if high else values <= low_limit
+        return inside * self.clock.days
+
+    def spell_starts(self, which: str, *, high: bool) -> FloatArray:
+        """1 where such a spell begins, also after a gap or a missing step, else 0."""
+        inside = self.spells(which, high=high) > 0
+        starts = inside.astype(np.float64)
+        starts[:, 1:] -= inside[:, 1:] & inside[:, :-1] & self.clock.follows[:-1]
+        return starts
+
     @property
     def clock(self) -> Clock:
         """What is known of the time steps."""
@@ -179,6 +220,14 @@ TERMS: dict[str, Callable[[CellSeries], FloatArray]] = {
     "followed": lambda series: series.followed,
     "forecast_lagged": lambda series: series.lagged(series.forecast_departure),
     "observation_lagged": lambda series: series.lagged(series.observation_departure),
+    "forecast_high": lambda series: series.spells("forecast", high=True),
+    "observation_high": lambda series: series.spells("observation", high=True),
+    "forecast_low": lambda series: series.spells("forecast", high=False),
+    "observation_low": lambda series: series.spells("observation", high=False),
+    "forecast_high_starts": lambda series: series.spell_starts("forecast", high=True),
+    "observation_high_starts": lambda series: series.spell_starts("observation", high=True),
+    "forecast_low_starts": lambda series: series.spell_starts("forecast", high=False),
+    "observation_low_starts": lambda series: series.spell_starts("observation", high=False),
 }
 """What can be averaged over time: name and values ``(cell, time)``."""
 
@@ -193,10 +242,13 @@ class Moments:
         Names in `TERMS`.
     score : callable
         Takes the mean of each term, in this order, and gives the score; NaN where it is undefined.
+    by_step : bool
+        Whether a pooled score of one step, or of the steps of a season, means anything.
     """
 
     terms: tuple[str, ...]
     score: Callable[..., FloatArray]
+    by_step: bool = True
 
 
 def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
@@ -226,6 +278,11 @@ def _memory_error(
     return ratio(ratio(lagged_f, followed), square_f) - ratio(ratio(lagged_o, followed), square_o)
 
 
+def _length_error(days_f: FloatArray, starts_f: FloatArray, days_o: FloatArray, starts_o: FloatArray) -> FloatArray:
+    """Difference of the mean lengths of spells: days in spells over the number of spells."""
+    return ratio(days_f, starts_f) - ratio(days_o, starts_o)
+
+
 def _identity(mean: FloatArray) -> FloatArray:
     return mean
 
@@ -243,6 +300,14 @@ _DEPARTURES = ("forecast_departure", "observation_departure")
 _DEPARTURE_SQUARES = ("forecast_departure_squared", "observation_departure_squared")
 DESEASONALISED = Moments((*_DEPARTURES, *_DEPARTURE_SQUARES, "departure_product"), _correlation)
 MEMORY = Moments(("followed", "forecast_lagged", "observation_lagged", *_DEPARTURE_SQUARES), _memory_error)
+HIGH_SPELLS, LOW_SPELLS = (
+    Moments(
+        tuple(f"{which}_{what}{part}" for which in ("forecast", "observation") for part in ("", "_starts")),
+        _length_error,
+        by_step=False,
+    )
+    for what in ("high", "low")
+)
 SPEARMAN = Moments((*_BOTH_RANKS, "rank_product"), _correlation)
 """An approximation for resamples: they keep the ranks of the whole record instead of being ranked anew."""
 

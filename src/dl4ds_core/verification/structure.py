@@ -7,6 +7,7 @@ is NaN don't count for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import numpy.typing as npt
 __all__ = [
     "COARSE",
     "FRACTIONS",
+    "LENGTH",
     "PATTERN",
     "PERFECT_PSNR",
     "POWER_RATIO",
@@ -34,6 +36,9 @@ Terms = dict[str, FloatArray]
 
 WINDOWS = (1, 3, 9, 27)
 """Widths in cells of the neighbourhoods of the fractions skill score; those wider than the domain are left out."""
+
+LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Distances in cells that the correlation of a field with itself is had at; those of up to half the domain."""
 
 PERFECT_PSNR = 120.0
 """In dB: without errors the ratio would be infinite, so errors below a millionth of the range count as this."""
@@ -74,6 +79,11 @@ class Setting:
     def windows(self) -> tuple[int, ...]:
         """Widths of neighbourhoods, in cells."""
         return tuple(width for width in WINDOWS if width <= min(self.area.shape))
+
+    @cached_property
+    def lags(self) -> tuple[tuple[int, ...], ...]:
+        """Distances along rows and columns, in cells."""
+        return tuple(tuple(lag for lag in LAGS if lag <= size // 2) for size in self.area.shape)
 
     @cached_property
     def wavenumbers(self) -> FloatArray:
@@ -262,6 +272,68 @@ def _fraction_labels(setting: Setting) -> list[tuple[float, float]]:
     return [(threshold, float(width)) for threshold in setting.thresholds for width in setting.windows]
 
 
+def _lag_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
+    """Return mean products ``(time, lag)`` of departures from the mean field so many cells apart, by axis; lag 0 first.
+
+    Means are over the pairs of cells that both have a value.
+    """
+    valid = ~np.isnan(observation)
+    whole = bool(valid.all())
+    # Products of the masks count the pairs; mostly, all steps have one mask.
+    mask = valid[:1] if whole or (valid == valid[0]).all() else valid
+    pairs = _lagged(mask.astype(np.float64), setting)
+    terms = {}
+    for name, field in (("forecast", forecast), ("observation", observation)):
+        values = field if whole else np.where(valid, field, 0.0)
+        mean = values.sum(axis=(1, 2)) / np.maximum(mask.sum(axis=(1, 2)), 1)
+        departures = _departures(values, mean[:, None, None])
+        if not whole:
+            departures *= valid
+        for axis, sums in enumerate(_lagged(departures, setting)):
+            count = np.broadcast_to(pairs[axis], sums.shape)
+            terms[f"{name} {axis}"] = np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
+    return terms
+
+
+def _lagged(values: FloatArray, setting: Setting) -> list[FloatArray]:
+    """Return sums ``(time, lag)`` over cells of products with the cell so many rows or columns on, by axis."""
+    sums = []
+    for axis, lags in enumerate(setting.lags, 1):
+        moved = np.moveaxis(values, axis, 1)
+        size = moved.shape[1]
+        products = [np.einsum("tij,tij->t", moved[:, : size - lag], moved[:, lag:]) for lag in (0, *lags)]
+        sums.append(np.stack(products, axis=1))
+    return sums
+
+
+def _length_bias(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    return np.array([_length("forecast", means, setting) - _length("observation", means, setting)])
+
+
+def _length(name: str, means: Mapping[str, FloatArray], setting: Setting) -> float:
+    """Return the distance, km, where the correlation, averaged over both axes, first falls to 1/e; linear between lags.
+
+    The longest distance that both axes have where it doesn't fall so far, and NaN without variance.
+    """
+    if not all(setting.lags):
+        return math.nan
+    distances = [np.array((0, *lags)) * step for lags, step in zip(setting.lags, setting.spacing, strict=True)]
+    both = np.unique(np.concatenate(distances))
+    both = both[both <= min(distance[-1] for distance in distances)]
+    correlations = []
+    for axis, distance in enumerate(distances):
+        products = means[f"{name} {axis}"]
+        if not products[0] > 0:
+            return math.nan
+        correlations.append(np.interp(both, distance, products / products[0]))
+    mean = np.mean(correlations, axis=0)
+    below = np.flatnonzero(mean <= 1 / math.e)
+    if not below.size:
+        return float(both[-1])
+    after = int(below[0])
+    return float(np.interp(-1 / math.e, -mean[[after - 1, after]], both[[after - 1, after]]))
+
+
 def _only(term: str, finish: Callable[[FloatArray], FloatArray] = np.asarray) -> Callable[..., FloatArray]:
     """Return a score that is one mean, or a function of it."""
     return lambda means, setting: np.atleast_1d(finish(means[term]))  # noqa: ARG005
@@ -271,5 +343,6 @@ PSNR = Structure(_psnr_terms, _only("decibel"))
 PATTERN = Structure(_pattern_terms, _only("correlation"))
 COARSE = Structure(_coarse_terms, _only("square", np.sqrt))
 SPECTRAL_DISTANCE = Structure(spectral_terms, _spectral_distance, centred=True)
+LENGTH = Structure(_lag_terms, _length_bias)
 POWER_RATIO = Structure(spectral_terms, _power_ratio)
 FRACTIONS = Structure(_fraction_terms, _fraction_score, _fraction_labels)

@@ -14,6 +14,7 @@ from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
 from dl4ds_core.grids.sphere import mean_spacing
 from dl4ds_core.verification import inputs
+from dl4ds_core.verification.annual import Annual
 from dl4ds_core.verification.bootstrap import AUTOMATIC, automatic_block, block_steps, block_weights
 from dl4ds_core.verification.collecting import FEWEST_STEPS, SMALLEST_SHARE, Parts, Scores
 from dl4ds_core.verification.moments import CellSeries, Clock
@@ -52,6 +53,7 @@ def verify(
     scale: int = 1,
     thresholds: Mapping[str, Sequence[float]] | None = None,
     regions: Mapping[str, xr.DataArray] | None = None,
+    indices: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[xr.Dataset, pd.DataFrame]:
     """Score every predictand: maps per cell, and domain values with block-bootstrap intervals.
 
@@ -96,6 +98,9 @@ def verify(
         Of events, by predictand and in its units; by default the percentiles `EVENTS` of the truth.
     regions : mapping of str to xarray.DataArray, optional
         Cells ``(Y, X)`` of regions that have scores of their own, as bool.
+    indices : mapping of str to sequence of str, optional
+        Names of climate indices by predictand, none where the sequence is empty; of predictands that are not named,
+        those that suit the quantity.
 
     Returns
     -------
@@ -105,14 +110,15 @@ def verify(
         and ``<predictand>_spectrum_prediction(wavenumber)`` and ``..._truth``.
     pandas.DataFrame
         One row per predictand, metric and, where there are such, threshold, scale, season and region: variable, metric,
-        unit, threshold, scale, season, region, value, lower, upper.
+        unit, threshold, scale, season, region, value, lower, upper. Beside the bias of a climate index,
+        ``bias_<index>``, there is a row ``truth_<index>`` without an interval: the index itself, of the truth.
 
     Raises
     ------
     DataError
         If predictands, coordinates or units differ, the prediction misses values that the truth has, values are
-        infinite, the truth has none, a data range is missing or not positive, the domain is too small for SSIM or the
-        record too short for the blocks.
+        infinite, the truth has none, a data range is missing or not positive, the domain is too small for SSIM, the
+        record too short for the blocks, or an index unknown or one of another quantity.
     """
     grid = Grid.of(truth)
     dims = ("time", *grid.dims)
@@ -123,6 +129,11 @@ def verify(
         if not data_ranges.get(name, 0) > 0:
             raise DataError(f"{name}: expected a positive data range for SSIM; found {data_ranges.get(name)}.")
     area = area.transpose(*grid.dims)
+    cells = {region: mask.transpose(*grid.dims).values.astype(bool) for region, mask in (regions or {}).items()}
+    annual = {
+        name: Annual(truth[name], area, cells, None if indices is None else indices.get(name), samples, seed)
+        for name in names
+    }
     seen = {
         name: inputs.check_values(name, prediction[name], truth[name], area, _time_chunks(truth[name]))
         for name in names
@@ -135,7 +146,6 @@ def verify(
     maps: dict[str, xr.DataArray] = {}
     curves: dict[str, xr.DataArray] = {}
     rows: list[dict[str, object]] = []
-    cells = {region: mask.transpose(*grid.dims).values.astype(bool) for region, mask in (regions or {}).items()}
     parts = Parts(cells, _seasons(time))
     for name in names:
         events = tuple((thresholds or {}).get(name, ())) or _percentiles(truth[name])
@@ -145,10 +155,12 @@ def verify(
         for chunk in _time_chunks(truth[name]):
             scores.add_fields(*inputs.read(prediction[name], truth[name], chunk, dims), chunk, float(data_ranges[name]))
         for chunk in _cell_chunks(truth[name], grid.dims, samples):
-            scores.add_series(*inputs.read(prediction[name], truth[name], chunk, (*grid.dims, "time")), chunk)
-        maps |= {f"{name}_{metric}": field for metric, field in scores.maps().items()}
+            pair = inputs.read(prediction[name], truth[name], chunk, (*grid.dims, "time"))
+            scores.add_series(*pair, chunk)
+            annual[name].add(*pair, chunk)
+        maps |= {f"{name}_{metric}": field for metric, field in (scores.maps() | annual[name].maps()).items()}
         curves |= {f"{name}_{curve}": field for curve, field in scores.curves().items()}
-        rows += scores.rows(name, confidence)
+        rows += scores.rows(name, confidence) + annual[name].rows(name, confidence)
     columns = ("variable", "metric", "unit", "threshold", "scale", "season", "region", "value", "lower", "upper")
     table = pd.DataFrame(rows).reindex(columns=list(columns))
     return grid.placed(xr.Dataset(maps)).assign(curves), table

@@ -51,7 +51,13 @@ def test_defaults(content: Content) -> None:
     assert config.verification.baselines is None
     assert tuple(config.baselines) == BASELINES
     assert config.verification.bootstrap.confidence == 0.9
+    assert config.verification.explain is not None
+    assert (config.verification.explain.steps, config.verification.explain.repeats) == (500, 3)
     assert (config.execution.workers, config.execution.deterministic) == (2, True)
+
+
+def test_what_networks_depend_on_can_be_left_aside(content: Content) -> None:
+    assert parse(changed(content, "verification.explain", None)).verification.explain is None
 
 
 def test_one_path_needs_no_list(content: Content) -> None:
@@ -72,7 +78,10 @@ def test_one_path_needs_no_list(content: Content) -> None:
         ("sources.src.downloads", [{"url": "a.nc", "sha256": "0" * 64}], "sources.src.downloads.0.url: string should"),
         ("sources.src.downloads", [{"url": "https://a/b", "sha256": "12"}], "sources.src.downloads.0.sha256: string"),
         ("verification.thresholds", {"nothing": [1]}, "verification.thresholds.nothing: expected the name of a"),
+        ("verification.indices", {"nothing": []}, "verification.indices.nothing: expected the name of a predictand"),
+        ("verification.indices", {"t2m": ["hot"]}, "verification.indices.t2m.0: input should be 'txx', 'su', 'tnn'"),
         ("verification.thresholds", {"t2m": []}, "verification.thresholds.t2m: list should have at least 1 item"),
+        ("verification.explain", {"steps": 1}, "verification.explain.steps: input should be greater than"),
         ("verification.regions", {"a": {}}, "verification.regions.a: expected limits of `lat`, `lon` or of a `field`"),
         ("verification.regions", {"a": {"min": 1}}, "verification.regions.a: expected `field` together with `min`"),
         (

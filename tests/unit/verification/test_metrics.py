@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from score_rows import of_the_whole
 
+from dl4ds_core.config.verification import INDEX_NAMES
 from dl4ds_core.verification import METRICS, Metric, Moments, Structure, bias, ssim, verify
 
 Pair = tuple[xr.DataArray, xr.DataArray]
@@ -14,8 +15,9 @@ Datasets = tuple[xr.Dataset, xr.Dataset]
 
 NAMES = [
     "bias", "mae", "rmse", "relative_rmse", "pearson", "deseasonalised_pearson", "spearman", "std_ratio", "memory_bias",
-    "quantile_bias", "perkins", "wasserstein", "ssim", "psnr", "pattern_correlation", "coarse_rmse",
-    "spectral_distance", "power_ratio", "fss",
+    "high_spell_bias", "low_spell_bias", "quantile_bias", "perkins", "wasserstein", "ssim", "psnr",
+    "pattern_correlation", "coarse_rmse", "spectral_distance", "power_ratio", "correlation_length_bias", "fss",
+    *(f"bias_{name}" for name in INDEX_NAMES),
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from dl4ds_core.verification.moments import TERMS, CellSeries, Clock
 
 Pair = tuple[xr.DataArray, xr.DataArray]
 
-OWN = ("relative_rmse", "deseasonalised_pearson", "memory_bias")
+OWN = ("relative_rmse", "deseasonalised_pearson", "memory_bias", "high_spell_bias", "low_spell_bias")
 """Scores from moments that no library has: tested against plain numpy below."""
 
 WITH_FUNCTION = [name for name, metric in METRICS.items() if isinstance(metric.source, Moments) and name not in OWN]

@@ -48,11 +48,16 @@ LIBRARY = ("bias", "mae", "rmse", "pearson", "spearman", "std_ratio", "perkins",
 """Scores of series that are public functions."""
 
 
+def of_any_record() -> list[str]:
+    """Scores that need no years."""
+    return [name for name, metric in METRICS.items() if not isinstance(metric.source, verification.Index)]
+
+
 def test_rows(results: Results) -> None:
     _, rows = results
     keys = ["variable", "metric", "unit", "threshold", "scale", "season", "region"]
     assert list(rows.columns) == [*keys, "value", "lower", "upper"]
-    assert list(rows["metric"].unique()) == list(METRICS)
+    assert list(rows["metric"].unique()) == of_any_record()
     assert not rows.duplicated(keys).any()
     assert (rows["variable"] == "t2m").all()
     assert (rows["lower"] < rows["upper"]).all()
@@ -60,7 +65,9 @@ def test_rows(results: Results) -> None:
     rest = rows.set_index("metric").drop(["spectral_distance", "fss"])  # what is drawn twice is nearer or farther
     assert rest["value"].between(rest["lower"], rest["upper"]).all()
     in_kelvin = {"bias", "mae", "rmse", "quantile_bias", "wasserstein", "coarse_rmse"}
-    expected = dict.fromkeys(METRICS, "1") | dict.fromkeys(in_kelvin, "K") | {"psnr": "dB", "spectral_distance": "dB"}
+    expected = dict.fromkeys(of_any_record(), "1") | dict.fromkeys(in_kelvin, "K")
+    expected |= {"psnr": "dB", "spectral_distance": "dB", "correlation_length_bias": "km"}
+    expected |= {"high_spell_bias": "d", "low_spell_bias": "d"}
     assert rows.groupby("metric")["unit"].unique().map(list).to_dict() == {
         name: [unit] for name, unit in expected.items()
     }
@@ -110,7 +117,7 @@ def test_values_by_cells(values: pd.DataFrame, fields: Pair, area: xr.DataArray)
 def test_maps(results: Results, fields: Pair) -> None:
     maps, _ = results
     percentiles = [f"quantile_bias_{percentile:g}" for percentile in distribution.PERCENTILES]
-    names = [name for name, metric in METRICS.items() if not isinstance(metric.source, verification.Structure)]
+    names = [name for name in of_any_record() if not isinstance(METRICS[name].source, verification.Structure)]
     names[names.index("quantile_bias") : names.index("quantile_bias") + 1] = percentiles
     assert [name for name, field in maps.data_vars.items() if "lat" in field.dims] == [f"t2m_{name}" for name in names]
     for name in names:
@@ -132,7 +139,7 @@ def test_maps(results: Results, fields: Pair) -> None:
 
 def test_a_domain_value_by_cells_is_the_mean_of_the_map(results: Results, area: xr.DataArray) -> None:
     maps, rows = results
-    chosen = [name for name, metric in METRICS.items() if metric.domain == "cells"]
+    chosen = [name for name in of_any_record() if METRICS[name].domain == "cells"]
     assert len(chosen) == 9
     for row in rows[rows["metric"].isin(chosen)].itertuples():
         name = f"t2m_{row.metric}" if np.isnan(row.threshold) else f"t2m_{row.metric}_{row.threshold:g}"
@@ -269,6 +276,7 @@ def test_all_cells_constant(datasets: Datasets, area: xr.DataArray) -> None:
     flat = xr.full_like(datasets[1], 280.1).assign(t2m=xr.full_like(datasets[1]["t2m"], 280.1))
     rows = verified((datasets[0], flat), area)[1].set_index("metric")
     undefined = [*UNDEFINED_OF_CONSTANTS, "pattern_correlation", "spectral_distance", "power_ratio"]
+    undefined.append("correlation_length_bias")
     assert rows.loc[undefined, ["value", "lower", "upper"]].isna().all(axis=None)
     assert rows.drop(undefined)["value"].notna().all()
 

@@ -1,0 +1,242 @@
+"""The figures that compare all models of an experiment, made from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from dl4ds_core import io
+from dl4ds_core.config import parse_period
+from dl4ds_core.figures.comparison import by_part, quantile_biases
+from dl4ds_core.figures.curves import ranking
+from dl4ds_core.figures.diagram import taylor
+from dl4ds_core.figures.distributions import quantile_quantile
+from dl4ds_core.figures.moving import animation
+from dl4ds_core.figures.places import series_at_places, typical_cells
+from dl4ds_core.figures.series import errors_in_time
+from dl4ds_core.figures.spectral import spectra
+from dl4ds_core.figures.style import save
+from dl4ds_core.grids import Grid, horizontal, nearest_cells
+from dl4ds_core.grids.sphere import mean_spacing
+from dl4ds_core.report.scores import leading, scores_of, typical_seeds, unit_of
+from dl4ds_core.time import within
+
+STEPS = 500
+"""So many steps of the record are in memory at once."""
+
+Run = tuple[str, int]
+"""A model (or baseline, with seed 0) and a seed."""
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What the moving picture shows.
+
+    Attributes
+    ----------
+    period : tuple of str or None
+        First and last date (ISO 8601); None for the whole record.
+    steps : int
+        Most time steps, the first of the period; 0 for no picture.
+    """
+
+    period: tuple[str, str] | None = None
+    steps: int = 24
+
+
+@dataclass(frozen=True)
+class Study:
+    """One predictand's scores and predictions of all models over the test period.
+
+    Attributes
+    ----------
+    variable : str
+        The predictand.
+    summary : pandas.DataFrame
+        The long table of scores.
+    truth : xarray.DataArray
+        Shape (time, Y, X), lazily opened.
+    scores, predictions : mapping of (model, seed) to path
+        netCDF files.
+    networks : sequence of str
+        Names of the trained models; all others are baselines.
+    scale : int
+        Fine cells per coarse cell.
+    confidence : float
+        Probability of the intervals.
+    places : mapping of str to tuple of float
+        Latitude and longitude in degrees, by name; without any, cells are chosen.
+    """
+
+    variable: str
+    summary: pd.DataFrame
+    truth: xr.DataArray
+    scores: Mapping[Run, str]
+    predictions: Mapping[Run, str]
+    networks: Sequence[str]
+    scale: int
+    confidence: float
+    places: Mapping[str, tuple[float, float]]
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """Models that figures with lines have room for, the chosen network first."""
+        return leading(self.summary, self.variable, self.networks)
+
+    @cached_property
+    def seeds(self) -> dict[str, int]:
+        """The seed of each model that stands for it: of the median validation RMSE."""
+        return typical_seeds(self.summary, self.variable, {model for model, _ in self.scores})
+
+    @property
+    def units(self) -> str:
+        """Units of the predictand."""
+        return str(self.truth.attrs.get("units", ""))
+
+    def scored(self, name: str) -> dict[str, xr.DataArray]:
+        """Return a variable of the files of scores, by model; of those that are shown and have it."""
+        found = {model: io.open_dataset(self.scores[model, self.seeds[model]]) for model in self.shown}
+        chosen = {model: fields.get(f"{self.variable}_{name}") for model, fields in found.items()}
+        return {model: field for model, field in chosen.items() if field is not None and field.notnull().any()}
+
+    def predicted(self, model: str) -> xr.DataArray:
+        """Return the prediction of a model (time, Y, X), lazily opened."""
+        return io.open_dataset(self.predictions[model, self.seeds[model]])[self.variable].chunk({"time": STEPS})
+
+    def rows(self, metric: str) -> pd.DataFrame:
+        """Return the rows of a score on the test period, of the models that are shown."""
+        table = self.summary[(self.summary["variable"] == self.variable) & (self.summary["metric"] == metric)]
+        table = table[(table["split"] == "test") & (table["scenario"] == "")]
+        return table[table["model"].isin(self.shown)]
+
+
+def draw_overview(study: Study, folder: str | Path, *, moving: Moving, land: xr.DataArray | None = None) -> None:
+    """Write `<kind>-<predictand>.png` and `.pdf` for each of `DRAWN`, and `animation-<predictand>.gif`.
+
+    Figures without anything to show, such as those by season of a record of one season, are left out. Of several seeds
+    that is shown whose validation RMSE is the median, and where lines would hide each other only the best networks and
+    baselines on validation.
+
+    Parameters
+    ----------
+    study : Study
+        What is shown.
+    folder : str or Path
+        Where the files go.
+    moving : Moving
+        What is shown of the chosen network as a moving picture.
+    land : xarray.DataArray, optional
+        Fraction of land (Y, X), for the coast.
+
+    Raises
+    ------
+    DataError
+        If a place lies outside of the domain, or the files don't belong together.
+    """
+    for kind, draw in DRAWN.items():
+        figure = draw(study)
+        if figure is not None:
+            save(figure, Path(folder) / f"{kind}-{study.variable}.png")
+    steps = _steps(study.truth["time"], moving)
+    if steps and study.shown:
+        path = Path(folder) / f"animation-{study.variable}.gif"
+        animation(study.truth, study.predicted(study.shown[0]), path, steps=steps, land=land)
+
+
+def _steps(time: xr.DataArray, moving: Moving) -> list[int]:
+    chosen = np.flatnonzero(within(time, parse_period(moving.period))) if moving.period else np.arange(time.size)
+    return [int(step) for step in chosen[: moving.steps]]
+
+
+def _ranking(study: Study) -> Figure | None:
+    return ranking(study.summary, study.variable, networks=study.networks, confidence=study.confidence)
+
+
+def _taylor(study: Study) -> Figure | None:
+    spread, correlation = (
+        {name: score.value for name, score in scores_of(study.summary, study.variable, metric, "test").items()}
+        for metric in ("std_ratio", "pearson")
+    )
+    pairs = {name: (spread[name], correlation[name]) for name in spread if name in correlation}
+    pairs = {name: pair for name, pair in pairs.items() if np.isfinite(pair).all()}
+    return taylor(pairs, networks=study.networks) if pairs else None
+
+
+def _spectra(study: Study) -> Figure | None:
+    predicted, true = study.scored("spectrum_prediction"), study.scored("spectrum_truth")
+    if not predicted or not true:
+        return None
+    grid = Grid.of(study.truth)
+    shortest = 2 * study.scale * min(mean_spacing(grid.lat, grid.lon))
+    powers = {name: spectrum.dropna("wavenumber") for name, spectrum in predicted.items()}
+    reference = next(iter(true.values())).dropna("wavenumber")
+    return spectra(powers, reference, units=study.units, coarse_km=shortest, networks=study.networks)
+
+
+def _percentiles(study: Study) -> Figure | None:
+    rows = study.rows("quantile_bias").dropna(subset=["threshold", "value"])
+    unit = unit_of(study.summary, study.variable, "quantile_bias")
+    return quantile_biases(rows, unit=unit, networks=study.networks, confidence=study.confidence) if len(rows) else None
+
+
+def _quantiles(study: Study) -> Figure | None:
+    predictions = {name: study.predicted(name) for name in study.shown}
+    return quantile_quantile(study.truth, predictions, units=study.units, networks=study.networks)
+
+
+def _parts(column: Literal["season", "region"]) -> Callable[[Study], Figure | None]:
+    def draw(study: Study) -> Figure | None:
+        rows = study.rows("rmse")
+        if not (rows[column].fillna("") != "").any():
+            return None
+        return by_part(
+            rows,
+            column=column,
+            unit=unit_of(rows, study.variable, "rmse"),
+            networks=study.networks,
+            confidence=study.confidence,
+        )
+
+    return draw
+
+
+def _errors(study: Study) -> Figure | None:
+    series = study.scored("rmse_by_step")
+    return errors_in_time(series, units=study.units, networks=study.networks) if series else None
+
+
+def _places(study: Study) -> Figure | None:
+    grid = Grid.of(study.truth)
+    cells = nearest_cells(grid, study.places) if study.places else typical_cells(study.scored("rmse")[study.shown[0]])
+    dims = horizontal(study.truth)
+
+    def at(field: xr.DataArray, cell: tuple[int, int]) -> xr.DataArray:
+        series = field.isel(dict(zip(dims, cell, strict=True))).load()
+        return series.assign_coords(lat=float(grid.lat[cell]), lon=float(grid.lon[cell]))
+
+    true = {name: at(study.truth, cell) for name, cell in cells.items()}
+    models = [study.shown[0], *[name for name in study.shown if name not in study.networks][:1]]
+    predicted = {name: {model: at(study.predicted(model), cell) for model in models} for name, cell in cells.items()}
+    return series_at_places(true, predicted, units=study.units, networks=study.networks)
+
+
+# In the order of the report.
+DRAWN: dict[str, Callable[[Study], Figure | None]] = {
+    "ranking": _ranking,
+    "taylor": _taylor,
+    "spectra": _spectra,
+    "quantiles": _quantiles,
+    "percentiles": _percentiles,
+    "seasons": _parts("season"),
+    "regions": _parts("region"),
+    "errors-in-time": _errors,
+    "places": _places,
+}
