@@ -33,7 +33,7 @@ test-full: setup ## all tests: every combination, long runs
 
 test-slurm: setup ## the tests on a real, throw-away SLURM cluster on this machine
 	@requirements/slurm.sh
-	pytest -q -n 2 --dist loadfile -m 'not full' tests/slurm $(PYTEST_ARGS)
+	pytest -q -m 'not full' tests/slurm $(PYTEST_ARGS)
 
 test-slurm-full: setup ## the same with every fault
 	@requirements/slurm.sh

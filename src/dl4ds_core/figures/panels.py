@@ -69,7 +69,7 @@ def colour_bar(figure: Figure, mesh: QuadMesh, axes: Iterable[Axes], label: str,
         shrink=0.9,
         pad=0.03,
     )
-    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4 if len(places) == 1 else 8))
+    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=3 if len(places) == 1 else 8))
 
 
 def value_range(fields: Iterable[xr.DataArray], percent: float = 0.0) -> Limits:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from dl4ds_core.errors import DataError
 from dl4ds_core.figures.looks import GRID, TRUTH, handles, legend_below, looks
 from dl4ds_core.figures.style import MUTED, WIDTH, power_of_ten, style
-from dl4ds_core.report.text import difference_unit_text, labelled, number
+from dl4ds_core.report.text import difference_unit_text, labelled
 
 _SMALLEST_RATIO = 1e-4  # of powers: what is smaller lies below the axis
 _NARROW = 5  # of the ends of an axis with a tick at nearly each digit
@@ -73,7 +73,7 @@ def spectra(
         if coarse_km is not None:
             for axes in (above, below):
                 axes.axvline(1 / coarse_km, color=MUTED, linewidth=0.9, linestyle=":", zorder=0.5)
-            label = f"shortest coarse wave, {number(coarse_km)} km"
+            label = f"shortest coarse wave, {coarse_km:{'.0f' if coarse_km >= 100 else '.3g'}} km"
             entries.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=":", label=label))
         above.set_ylabel(labelled("power", _squared(difference_unit_text(units))))
         below.set_ylabel("ratio to the truth")
@@ -140,7 +140,7 @@ def _logarithmic_spectra(above: Axes, below: Axes, numbers: np.ndarray, ratios: 
 
 def _plain(axis: Axis, ratio: float, most: float) -> None:
     """Label a logarithmic axis with numbers as people write them, with fewer where the ratio of its ends is large."""
-    subs = (1,) if ratio > most else (1, 2, 5) if ratio > _NARROW else (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    subs = (1,) if ratio > most else (1, 2, 5) if ratio > _NARROW else (1, 1.5, 2, 3, 5, 7)
     axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
