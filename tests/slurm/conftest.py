@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from running import REPOSITORY, TINY, Workflow, copy_repository
@@ -149,7 +150,7 @@ def demo_config() -> dict[str, Any]:
 
 
 def training_of(epochs: int) -> dict[str, Any]:
-    """Return an experiment with one training; on two quiet cores an epoch takes a tenth of a second."""
+    """Return an experiment with one training; see `epoch_seconds`."""
     config = copy.deepcopy(TINY)
     config["models"] = {"net": {"backbone": "resnet", "upsampling": "pin", "filters": 24, "blocks": 4}}
     config["training"] = {"epochs": epochs, "batch_size": 2}
@@ -174,6 +175,13 @@ def uninterrupted(
         return made[epochs]
 
     return results_of
+
+
+@pytest.fixture(scope="session")
+def epoch_seconds(uninterrupted: Callable[[dict[str, Any], str], Path]) -> float:
+    """How long an epoch of `training_of` takes on this machine, 0.1 to 0.5 s: tests need trainings of some length."""
+    results = uninterrupted(training_of(20), "train")
+    return float(pd.read_csv(results / "net" / "seed1" / "history.csv")["seconds"].median())
 
 
 def pids_of(run: Run, rank: int) -> list[int]:

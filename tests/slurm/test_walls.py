@@ -13,9 +13,9 @@ from slurm.conftest import Run, pids_of, training_of, until
 
 
 @pytest.fixture
-def long() -> dict[str, Any]:
-    """An experiment with one training of about a minute."""
-    return training_of(600)
+def long(epoch_seconds: float) -> dict[str, Any]:
+    """An experiment with one training of 100 s: more than two walls of a minute leave after TensorFlow's start."""
+    return training_of(round(100 / epoch_seconds))
 
 
 @pytest.fixture

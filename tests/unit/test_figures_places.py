@@ -41,6 +41,15 @@ def test_the_nearest_cell_is_found_across_greenwich_and_the_date_line(lon: list[
         nearest_cells(grid, {"far": (40.0, lon[0])})
 
 
+def test_a_place_at_the_coast_is_shown_by_the_nearest_cell_with_values() -> None:
+    fields = xr.Dataset({"t": (("lat", "lon"), np.zeros((2, 3)))}, {"lat": [59.0, 60.0], "lon": [1.0, 2.0, 3.0]})
+    fields["lat"].attrs["units"], fields["lon"].attrs["units"] = "degrees_north", "degrees_east"
+    known = np.array([[False, False, True], [True, False, False]])
+    assert nearest_cells(Grid.of(fields), {"a": (59.1, 1.1), "b": (59.1, 2.4)}, known) == {"a": (1, 0), "b": (0, 2)}
+    with pytest.raises(DataError, match="expected cells with values"):
+        nearest_cells(Grid.of(fields), {"a": (59.1, 1.1)}, known & False)
+
+
 def test_a_long_record_is_shown_around_the_largest_error_of_the_first_model() -> None:
     truth = series(np.sin(np.arange(1000.0)))
     bad = truth.copy(data=truth.values + 0.1)
@@ -55,6 +64,15 @@ def test_a_long_record_is_shown_around_the_largest_error_of_the_first_model() ->
     np.testing.assert_array_equal(lines[0], truth[640:760])
     np.testing.assert_array_equal(lines[1], bad[640:760])
     assert "°C" in axes.get_ylabel()
+
+
+def test_of_a_long_record_with_gaps_one_part_is_shown() -> None:
+    winters = [series(np.zeros(90), f"{year}-12-01") for year in (2000, 2001, 2002)]
+    truth = xr.concat(winters, "time")
+    bad = truth.copy()
+    bad[90 + 3] = 1.0
+    figure = figures.series_at_places({"a": truth}, {"a": {"net": bad}}, networks=["net"])
+    np.testing.assert_array_equal(np.asarray(figure.axes[0].get_lines()[1].get_ydata()), bad[90:180])
 
 
 def test_no_line_crosses_a_gap() -> None:

@@ -243,9 +243,9 @@ def test_differences_and_whether_they_may_be_chance(tmp_path: Path) -> None:
         "bicubic (0.600 K, 90% interval 0.500 to 0.700 K); the difference is significant (adjusted p 0.002)"
         in page.text
     )
-    assert "Of the other networks are not significantly different from it: other." in page.text
+    assert "Not significantly different from net: other." in page.text
     _, page = written(tmp_path, comparison=comparison(other=True, bicubic=True))
-    assert "The other network is significantly worse." in page.text
+    assert "The other network is significantly worse than net." in page.text
 
 
 def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:

@@ -44,13 +44,12 @@ def chosen_cells(
     DataError
         If a place lies outside the domain.
     """
-    wanted: Mapping[str, tuple[float, float]] = nearest_cells(grid, places)
+    if places:
+        return nearest_cells(grid, places, valid)
     rows, columns = np.nonzero(valid)
-    found = {}
-    for name, (row, column) in (wanted or {MIDDLE: ((grid.shape[0] - 1) / 2, (grid.shape[1] - 1) / 2)}).items():
-        nearest = int(np.argmin((rows - row) ** 2 + (columns - column) ** 2))
-        found[name] = (int(rows[nearest]), int(columns[nearest]))
-    return found
+    middle = (grid.shape[0] - 1) / 2, (grid.shape[1] - 1) / 2
+    nearest = int(np.argmin((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2))
+    return {MIDDLE: (int(rows[nearest]), int(columns[nearest]))}
 
 
 def saliency(

@@ -17,6 +17,7 @@ from dl4ds_core.report.scores import Score, kept_epoch, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, labelled, number, unit_text
 from dl4ds_core.verification import METRICS
 
+_FAR = 6  # times as large as the best score
 _HISTORY = ("epoch", "loss", "validation_loss", "validation_rmse", "kept")
 
 
@@ -106,6 +107,7 @@ def ranking(
             _draw_score(axes, place, score, NETWORK if name in networks else BASELINE)
         axes.set_yticks(range(len(scores)), list(scores))
         axes.set_ylim(len(scores) - 0.4, -0.6)
+        _spread_out(axes, [score.value for score in scores.values()])
         known = METRICS[metric]
         unit = unit_text(unit_of(summary, variable, metric))
         unit = difference_unit_text(unit) if known.unit == "same" else unit
@@ -144,6 +146,16 @@ def _draw_score(axes: Axes, place: int, score: Score, colour: str) -> None:
             markeredgewidth=0,
         )
     axes.plot([score.value], [place], "|", color=colour, markersize=11, markeredgewidth=1.8)
+
+
+def _spread_out(axes: Axes, values: list[float]) -> None:
+    """Make the axis logarithmic where one bad model would push all others together."""
+    if min(values) <= 0 or max(values) < _FAR * min(values):
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(scores: dict[str, Score], networks: Collection[str], confidence: float) -> list[Line2D]:

@@ -215,7 +215,9 @@ def _errors(study: Study) -> Figure | None:
 
 def _places(study: Study) -> Figure | None:
     grid = Grid.of(study.truth)
-    cells = nearest_cells(grid, study.places) if study.places else typical_cells(study.scored("rmse")[study.shown[0]])
+    score = study.scored("rmse")[study.shown[0]]
+    known = score.notnull().values
+    cells = nearest_cells(grid, study.places, known) if study.places else typical_cells(score)
     dims = horizontal(study.truth)
 
     def at(field: xr.DataArray, cell: tuple[int, int]) -> xr.DataArray:

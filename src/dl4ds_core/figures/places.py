@@ -14,6 +14,7 @@ from dl4ds_core.figures.looks import GRID, TRUTH, handles, legend_below, looks
 from dl4ds_core.figures.series import date_axis, prepared
 from dl4ds_core.figures.style import WIDTH, style
 from dl4ds_core.report.text import labelled, unit_text
+from dl4ds_core.time import runs
 
 SHOWN_STEPS = 120
 """So many steps of a longer record are shown."""
@@ -52,8 +53,8 @@ def series_at_places(
 ) -> Figure:
     """Show the true and the predicted values of some cells, a panel for each.
 
-    Of a longer record `SHOWN_STEPS` steps are shown, those around the largest error of the first model: there the
-    models can be told apart. No line crosses a gap.
+    Of a longer record `SHOWN_STEPS` steps are shown at most, those around the largest error of the first model and none
+    beyond a gap: there the models can be told apart. No line crosses a gap.
 
     Parameters
     ----------
@@ -96,13 +97,16 @@ def series_at_places(
 
 
 def _window(truth: xr.DataArray, prediction: xr.DataArray, place: str) -> slice:
-    """Return the steps around the largest error, or all of a short record."""
+    """Return the steps around the largest error, or all of a short record; of a longer one, none beyond a gap."""
     error = np.abs(np.asarray(prediction.values - truth.values, dtype=np.float64))
     if not np.isfinite(error).any():
         raise DataError(f"{place}: expected values of truth and prediction there, found none; choose another place")
-    first = int(np.nanargmax(error)) - SHOWN_STEPS // 2
-    first = min(max(first, 0), max(error.size - SHOWN_STEPS, 0))
-    return slice(first, first + SHOWN_STEPS)
+    if error.size <= SHOWN_STEPS:
+        return slice(None)
+    largest = int(np.nanargmax(error))
+    part = next(part for part in runs(truth["time"]) if part.start <= largest < part.stop)
+    first = min(max(largest - SHOWN_STEPS // 2, part.start), max(part.stop - SHOWN_STEPS, part.start))
+    return slice(first, min(first + SHOWN_STEPS, part.stop))
 
 
 def _title(place: str, truth: xr.DataArray) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from textwrap import fill
 
 import cftime
 import numpy as np
@@ -22,6 +23,7 @@ from dl4ds_core.time import calendar_of, require_ascending, runs, seconds
 _PARTS = 50  # of a record: the running mean is over one of them
 _FEWEST = 3  # steps of a running mean that is worth drawing
 _MOST_TICKS = 8
+_LETTERS = 28  # in a line beside the axis
 _MARKS = 0.12  # of the figure's diagonal, between two markers of a line
 _DAY, _MONTH, _YEAR = 86_400, 30.4 * 86_400, 365.25 * 86_400
 # From fine to coarse: what is counted, every how many of it, and its length in seconds.
@@ -89,7 +91,7 @@ def errors_in_time(series: Mapping[str, xr.DataArray], *, networks: Collection[s
             _draw_lone(axes, each, look.colour, 1.0 if each.smooth is None else 0.3)
         first = series[next(iter(shown))]
         text = str(first.attrs.get("long_name") or "score").replace("_", " ")
-        axes.set_ylabel(labelled(text, difference_unit_text(units)))
+        axes.set_ylabel(fill(labelled(text, difference_unit_text(units)), _LETTERS))
         axes.margins(x=0.01)
         axes.grid(color=GRID, linewidth=0.5)
         axes.set_axisbelow(True)

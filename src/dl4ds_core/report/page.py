@@ -65,6 +65,9 @@ PARTS = (
     ("Bias of percentiles (%), mean over cells", "quantile_bias", "threshold"),
     ("Fractions skill score by threshold and width of the neighbourhood (cells)", "fss", "threshold"),
 )
+SHOWN_BASELINES = 3
+"""So many baselines, the best, are shown with figures of their own: the page would be twice as large with all."""
+
 _PNG, _GIF = b"\x89PNG\r\n\x1a\n", b"GIF89a"
 
 
@@ -189,6 +192,9 @@ def _content(
         ],
         "models": _models(config, summary, order, figures, histories, samples),
         "settings": tables.settings_table(config),
+        "first": labels.get(variables[0], "") if len(variables) > 1 else "",
+        "baselines_shown": SHOWN_BASELINES,
+        "bootstrap": config.verification.bootstrap,
         "sources": redacted({name: source.model_dump(mode="json") for name, source in config.sources.items()}),
     }
 
@@ -216,12 +222,15 @@ def _models(
     unit = samples.get("variables", {}).get(first, {}).get("units") or config.data.predictands[first].units or ""
     several = len(config.data.predictands) > 1
     typical = typical_seeds(summary, first, order)
+    best = [name for name in order if name not in config.models][:SHOWN_BASELINES]
     models = []
     for number, name in enumerate(order, 1):
         seeds = sorted(seed for model, seed in figures if model == name)
         seed = typical[name] if typical.get(name) in seeds else next(iter(seeds), None)
         trainings = {each: history for (model, each), history in histories.items() if model == name}
         paths = sorted(map(Path, figures[(name, seed)]), key=_place) if seed is not None else []
+        if name not in [*config.models, *best]:
+            paths = []
         shown = [_figure(path, several) for path in paths]
         if shown or trainings:
             models.append(

@@ -68,6 +68,9 @@ def summary_in_words(
         return [f"No network has been scored on the validation period for {label or variable}."]
     best = candidates[0]
     sentences = [_chosen(best, validation[best], len(candidates), unit, label or variable)]
+    simple = next((name for name in validation if name not in networks), None)
+    if simple and validation[simple].value < validation[best].value:
+        sentences.append(f"On validation, the baseline {simple} is better still ({_value(validation[simple], unit)}).")
     if best not in test:
         return sentences
     score = test[best]
@@ -113,17 +116,13 @@ def _rivals(test: Mapping[str, Score], comparison: pd.DataFrame | None, variable
     better = [name for name, row in known.items() if row["significant"] and row["difference"] < 0]
     parts = []
     if better:
-        parts.append(f"significantly better on the test period than {best}: {', '.join(better)}")
+        parts.append(f"Significantly better than {best} on the test period: {', '.join(better)}.")
     if alike:
-        parts.append(f"not significantly different from it: {', '.join(alike)}")
+        parts.append(f"Not significantly different from {best}: {', '.join(alike)}.")
     if not parts:
-        return (
-            "The other networks are significantly worse."
-            if len(known) > 1
-            else "The other network is significantly worse."
-        )
-    text = "; ".join(parts)
-    return f"Of the other networks are {text}."
+        which = "All other networks are" if len(known) > 1 else "The other network is"
+        parts.append(f"{which} significantly worse than {best}.")
+    return " ".join(parts)
 
 
 def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
