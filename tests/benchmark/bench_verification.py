@@ -4,7 +4,7 @@ By default 10,000 daily steps of 128 x 128 cells and 200 resamples.
 
 python tests/benchmark/bench_verification.py [--steps 2000] [--size 64] [--files] [--dl4ds PYTHON]
 
-With the interpreter of an environment that has dl4ds 1.8 (see docs/from-dl4ds.md), its compute_metrics scores the first
+With the interpreter of an environment that has dl4ds 1.8 with its requirements, its compute_metrics scores the first
 steps of the same fields on as many cores, and `verify` the same steps by the scores that both have.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,10 +32,16 @@ PEER = """
 import sys, time, types
 import numpy as np
 sys.modules["ecubevis"] = types.SimpleNamespace(plot_ndarray=lambda *args, **options: None)  # no plots
-from dl4ds.metrics import compute_metrics
+import dl4ds.metrics
+from sklearn.metrics import mean_squared_error
+
+def with_root(truth, prediction, squared=True):  # scikit-learn has dropped the option that dl4ds uses
+    return mean_squared_error(truth, prediction) ** (1.0 if squared else 0.5)
+
+dl4ds.metrics.mean_squared_error = with_root
 truth, prediction = (np.load(path)[..., None] for path in sys.argv[1:3])
 start = time.perf_counter()
-compute_metrics(truth, prediction, n_jobs=int(sys.argv[3]))
+dl4ds.metrics.compute_metrics(truth, prediction, n_jobs=int(sys.argv[3]))
 print(f"seconds {time.perf_counter() - start:.3f}")
 """
 
@@ -61,13 +68,19 @@ def stored(data: xr.Dataset, path: Path) -> xr.Dataset:
     return xr.open_dataset(path)
 
 
-def verified(prediction: xr.Dataset, truth: xr.Dataset, samples: int) -> tuple[float, pd.DataFrame]:
+def verified(prediction: xr.Dataset, truth: xr.Dataset, samples: int, **options: Any) -> tuple[float, pd.DataFrame]:
     """Return seconds and rows."""
     area = np.cos(np.deg2rad(truth["lat"])) * xr.ones_like(truth["lon"])
     start = time.perf_counter()
-    _, rows = verify(
-        prediction, truth, area=area, data_ranges={"tas": 8.0}, block="5d", samples=samples, confidence=0.9, seed=1
-    )
+    options |= {
+        "area": area,
+        "data_ranges": {"tas": 8.0},
+        "block": "5d",
+        "samples": samples,
+        "confidence": 0.9,
+        "seed": 1,
+    }
+    _, rows = verify(prediction, truth, **options)
     return time.perf_counter() - start, rows
 
 
@@ -83,9 +96,9 @@ def beside_dl4ds(python: str, prediction: xr.Dataset, truth: xr.Dataset, steps: 
     if outcome.returncode:
         raise SystemExit(f"dl4ds failed:\n{outcome.stderr[-2000:]}")
     theirs = float(outcome.stdout.split("seconds ")[-1])
-    for name in set(METRICS) - set(SHARED):
+    for name in set(METRICS) - {*SHARED, "spectral_distance"}:  # spectra are made in any case
         del METRICS[name]
-    ours, _ = verified(*first, samples=1)
+    ours, _ = verified(*first, samples=1, indices={"tas": []})
     print(f"{steps} steps, {', '.join(SHARED)}, {cores} cores:")
     print(f"dl4ds {theirs:.1f} s, verify {ours:.2f} s: {theirs / ours:.0f} times as fast")
 
