@@ -28,7 +28,7 @@ from dl4ds_core.masks import fill_nearest
 from dl4ds_core.pipeline import static_input
 from dl4ds_core.prediction import Limits, NetworkPredictor
 from dl4ds_core.scaling import Scaler
-from dl4ds_core.time import windows
+from dl4ds_core.time import spread_steps, windows
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 SCALE, ROWS, COLUMNS, STEPS = 2, 4, 6, 30
@@ -145,7 +145,8 @@ class TestImportance:
 
     def test_steps_are_spread_over_the_record(self, record, predictor_of):
         coarse, fine = record(["tas"], ["tas"])
-        chosen = [0, 10, 19, 29]
+        chosen = spread_steps(30, 4)
+        assert len(set(chosen)) == 4
         table = importance(predictor_of(upsampled, ["tas"], ["tas"]), coarse, fine, steps=4, repeats=1)
         predicted, truth = repeated(coarse["tas"].values[chosen]), fine["tas"][chosen]
         assert table["reference"][0] == pytest.approx(rmse(predicted, truth), rel=1e-6)

@@ -28,8 +28,9 @@ from dl4ds_core import figures
 from dl4ds_core.errors import DataError
 from dl4ds_core.figures.canvas import Canvas
 from dl4ds_core.figures.looks import TRUTH, looks
-from dl4ds_core.figures.sampling import spread_steps, valid_values
+from dl4ds_core.figures.sampling import valid_values
 from dl4ds_core.grids import Grid
+from dl4ds_core.time import spread_steps
 from dl4ds_core.verification import METRICS
 
 NETWORKS = [f"local_neighbourhood-{number}" for number in range(1, 8)]
@@ -412,9 +413,9 @@ class TestInTime:
 
 class TestDistributions:
     def test_steps_are_spread_evenly_and_over_all_times_of_the_day(self) -> None:
-        np.testing.assert_array_equal(spread_steps(7), np.arange(7))
-        assert len(set(spread_steps(600))) == len(set(spread_steps(1000))) == 500
-        steps = spread_steps(24 * 500)
+        np.testing.assert_array_equal(spread_steps(7, 500), np.arange(7))
+        assert len(set(spread_steps(600, 500))) == len(set(spread_steps(1000, 500))) == 500
+        steps = spread_steps(24 * 500, 500)
         np.testing.assert_array_equal(steps // 24, np.arange(500))
         assert set(steps % 24) == set(range(24))
 

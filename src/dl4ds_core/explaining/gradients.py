@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core.channels import is_derived
-from dl4ds_core.explaining.inputs import samples_of, spread
+from dl4ds_core.explaining.inputs import samples_of
 from dl4ds_core.grids import Grid, nearest_cells
 from dl4ds_core.io import difference_units
 from dl4ds_core.prediction import NetworkPredictor
+from dl4ds_core.time import spread_steps
 
 #: Steps whose gradients are averaged, evenly spaced.
 GRADIENT_STEPS = 64
@@ -92,9 +93,9 @@ def saliency(
         ``cell_lon`` and, on grids with other axes, ``cell_<axis>``.
     """
     fields = [number for number, name in enumerate(predictor.channels) if not is_derived(name)]
-    seen = predictor.normalised(training.isel(time=spread(training.sizes["time"], steps)))
+    seen = predictor.normalised(training.isel(time=spread_steps(training.sizes["time"], steps)))
     deviations = seen.std(axis=(0, 1, 2), dtype=np.float64)[fields]
-    inputs, samples = samples_of(predictor, coarse, spread(coarse.sizes["time"], GRADIENT_STEPS))
+    inputs, samples = samples_of(predictor, coarse, spread_steps(coarse.sizes["time"], GRADIENT_STEPS))
     size = max(1, GRADIENT_CELLS // (Grid.of(fine).size * (predictor.window or 1)))
     sums: dict[str, np.ndarray] = {}
     for first in range(0, len(samples), size):

@@ -62,11 +62,6 @@ def inputs_of(predictor: NetworkPredictor, static: xr.Dataset | None = None) -> 
     return [Input(name, kind, tuple(numbers)) for (name, kind), numbers in found.items()]
 
 
-def spread(size: int, number: int) -> np.ndarray:
-    """Return the numbers of some of ``size`` steps, evenly spaced."""
-    return np.unique(np.linspace(0, size - 1, min(size, number)).round().astype(np.int64))
-
-
 def samples_of(predictor: NetworkPredictor, coarse: xr.Dataset, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the inputs that some steps are predicted from, and where in them each step's are.
 

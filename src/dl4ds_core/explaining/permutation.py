@@ -16,10 +16,11 @@ import xarray as xr
 
 from dl4ds_core.channels import filled
 from dl4ds_core.errors import DataError
-from dl4ds_core.explaining.inputs import Kind, inputs_of, samples_of, spread
+from dl4ds_core.explaining.inputs import Kind, inputs_of, samples_of
 from dl4ds_core.grids import Grid
 from dl4ds_core.io import difference_units
 from dl4ds_core.prediction import CHUNK, Limits, NetworkPredictor, fix_seeds
+from dl4ds_core.time import spread_steps
 
 #: Of the permutations.
 SEED = 1
@@ -72,7 +73,7 @@ def importance(
     DataError
         If there are fewer than two steps, or a predictand has no truth.
     """
-    chosen = spread(coarse.sizes["time"], steps)
+    chosen = spread_steps(coarse.sizes["time"], steps)
     if chosen.size < 2:
         raise DataError(
             f"importance of inputs: expected at least 2 time steps of validation, to exchange inputs between them, "

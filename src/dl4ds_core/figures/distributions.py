@@ -14,9 +14,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dl4ds_core.figures.looks import GRID, TRUTH, handles, legend_below, looks
 from dl4ds_core.figures.panels import FIELD_COLOURS, name_and_unit
-from dl4ds_core.figures.sampling import require_values, spread_steps, valid_values
+from dl4ds_core.figures.sampling import MOST_STEPS, require_values, valid_values
 from dl4ds_core.figures.style import MUTED, WIDTH, power_of_ten, style
 from dl4ds_core.report.text import difference_unit_text, labelled, unit_text
+from dl4ds_core.time import spread_steps
 
 _BINS = 120
 _MOST_VALUES = 2_000_000  # of each field, that quantiles are taken of
@@ -44,7 +45,7 @@ def scatter_density(truth: xr.DataArray, prediction: xr.DataArray, *, units: str
     DataError
         If shapes or times differ, or the two have no value in common.
     """
-    steps = spread_steps(truth.sizes["time"])
+    steps = spread_steps(truth.sizes["time"], MOST_STEPS)
     low, high, count = np.inf, -np.inf, 0
     for pair in valid_values(truth, [prediction], steps):
         if pair[0].size:
@@ -107,7 +108,7 @@ def quantile_quantile(
         If there is no model, shapes or times differ, or the fields have no value in common.
     """
     shown = looks(predictions, networks)
-    steps = spread_steps(truth.sizes["time"])
+    steps = spread_steps(truth.sizes["time"], MOST_STEPS)
     quantiles = _quantiles(truth, [predictions[name] for name in shown], steps)
     unit = unit_text(units)
     with style():

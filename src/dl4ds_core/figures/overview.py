@@ -101,10 +101,13 @@ class Study:
         """Units of the predictand."""
         return str(self.truth.attrs.get("units", ""))
 
+    @cached_property
+    def _opened(self) -> dict[str, xr.Dataset]:
+        return {model: io.open_dataset(self.scores[model, self.seeds[model]]) for model in self.shown}
+
     def scored(self, name: str) -> dict[str, xr.DataArray]:
         """Return a variable of the files of scores, by model; of those that are shown and have it."""
-        found = {model: io.open_dataset(self.scores[model, self.seeds[model]]) for model in self.shown}
-        chosen = {model: fields.get(f"{self.variable}_{name}") for model, fields in found.items()}
+        chosen = {model: fields.get(f"{self.variable}_{name}") for model, fields in self._opened.items()}
         return {model: field for model, field in chosen.items() if field is not None and field.notnull().any()}
 
     def predicted(self, model: str) -> xr.DataArray:

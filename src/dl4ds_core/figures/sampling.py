@@ -17,21 +17,8 @@ MOST_STEPS = 500
 """So many time steps are looked at."""
 
 _VALUES = 2**25  # of all fields together that are read at once, unless a chunk is larger
-_GOLDEN = (5**0.5 - 1) / 2
 
 FloatArray = npt.NDArray[np.float32]
-
-
-def spread_steps(size: int, most: int = MOST_STEPS) -> npt.NDArray[np.intp]:
-    """Return so many steps of a record, spread evenly; all of them where there are no more.
-
-    One is taken from each of equal parts of the record, and not always at the same place in it: otherwise the steps of
-    a record of hours could all belong to one time of the day.
-    """
-    if size < 2 * most:
-        return np.linspace(0, size - 1, min(size, most)).round().astype(np.intp)
-    parts = np.arange(most)
-    return ((parts + (parts * _GOLDEN) % 1) * size / most).astype(np.intp)
 
 
 def read_steps(fields: Sequence[xr.DataArray], steps: Sequence[int]) -> Iterator[list[npt.NDArray[np.floating]]]:

@@ -28,13 +28,11 @@ Run = tuple[str, int]
 """A model (or baseline, with seed 0) and a seed."""
 
 # By the beginning of a figure's file name, in the order of the page; what follows it is the predictand.
+_MAPS = "Truth, coarse input (where there is one) and prediction on one colour scale, and the error, at "
 CAPTIONS = {
-    "maps-largest-error": "Truth, coarse input and prediction on one colour scale, and the error, at the "
-    "test time step with the largest error of this model.",
-    "maps-largest-value": "Truth, coarse input and prediction on one colour scale, and the error, at the "
-    "test time step with the largest true value.",
-    "maps-random": "Truth, coarse input and prediction on one colour scale, and the error, at a test time "
-    "step drawn at random, the same one for all models.",
+    "maps-largest-error": f"{_MAPS}the test time step with the largest error of this model.",
+    "maps-largest-value": f"{_MAPS}the test time step with the largest true value.",
+    "maps-random": f"{_MAPS}a test time step drawn at random, the same one for all models.",
     "scores": "Scores per cell over the test period; the colours mean the same in the figures of all models.",
     "density": "How often true and predicted values go together, over cells and steps of the test period.",
     "importance": "Permutation importance: by how much the RMSE on validation grows when one input is shuffled.",
@@ -45,9 +43,8 @@ CAPTIONS = {
     "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
     "taylor": "Taylor diagram, test period: ratio of the standard deviations and correlation, means over cells; the "
     "nearer to the truth, the better.",
-    "spectra": "Power spectra, means over the test period,"
-    " and their ratio to that of the truth: below 1 a model is too "
-    "smooth, above 1 too rough.",
+    "spectra": "Power spectra, means over the test period, and their ratio to that of the truth: below 1 a model is "
+    "too smooth, above 1 too rough.",
     "quantiles": "Quantiles of all values of the test period, against those of the truth.",
     "percentiles": "Bias of percentiles of each cell, mean over cells, test period.",
     "seasons": "RMSE by season, test period.",

@@ -9,18 +9,20 @@ from dl4ds_core.time.axis import (
     runs,
     seconds,
     shift,
+    spread_steps,
     step_of,
     text,
     windows,
     within,
 )
 from dl4ds_core.time.cycles import CALENDAR, calendar_channels, calendar_values
-from dl4ds_core.time.daily import DAY, complete_days, midnights, stated_method, to_daily, to_midnight
+from dl4ds_core.time.daily import COMBINED, DAY, complete_days, midnights, stated_method, to_daily, to_midnight
 from dl4ds_core.time.matching import match, require_no_holes
 from dl4ds_core.time.tidying import take_steps, tidy
 
 __all__ = [
     "CALENDAR",
+    "COMBINED",
     "DAY",
     "GAP_FACTOR",
     "calendar_channels",
@@ -36,6 +38,7 @@ __all__ = [
     "runs",
     "seconds",
     "shift",
+    "spread_steps",
     "stated_method",
     "step_of",
     "take_steps",

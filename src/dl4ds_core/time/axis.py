@@ -16,6 +16,7 @@ from dl4ds_core.errors import DataError
 #: A step longer than this many median steps is a gap in the record.
 GAP_FACTOR = 1.5
 
+_GOLDEN = (5**0.5 - 1) / 2
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _BASE = (13, 32, 25, 60, 61)  # larger than any value of the part that follows
 _UNITS = {"min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -250,3 +251,15 @@ def windows(time: xr.DataArray, length: int) -> np.ndarray:
     )
     steps = np.arange(time.size)[:, None] + np.arange(1 - length, 1)
     return np.maximum(steps, first[:, None])
+
+
+def spread_steps(size: int, most: int) -> np.ndarray:
+    """Return so many steps of a record, spread evenly, as numbers that ascend; all of them where there are no more.
+
+    One is taken from each of equal parts of the record, and not always at the same place in it: otherwise the steps of
+    a record of hours could all belong to one time of the day.
+    """
+    if size < 2 * most:
+        return np.linspace(0, size - 1, min(size, most)).round().astype(np.intp)
+    parts = np.arange(most)
+    return ((parts + (parts * _GOLDEN) % 1) * size / most).astype(np.intp)

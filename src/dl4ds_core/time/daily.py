@@ -18,7 +18,7 @@ from dl4ds_core.time.tidying import Field, take_steps
 DAY = 86_400
 
 #: How the steps of a day are put together, by their method.
-_COMBINED: dict[str, Callable[..., Any]] = {
+COMBINED: dict[str, Callable[..., Any]] = {
     "point": np.mean,
     "mean": np.mean,
     "sum": np.sum,
@@ -60,7 +60,7 @@ def to_daily(field: xr.DataArray, cell_methods: str | None, where: str = "time")
         else, such as a variance.
     """
     method = cell_methods or stated_method(field) or "point"
-    if method not in _COMBINED:
+    if method not in COMBINED:
         raise DataError(
             f"{where}: daily values can't be made of the {method} of shorter intervals (attribute `cell_methods`); if "
             "they are something else, say so with `sources.<source>.cell_methods`"
@@ -150,7 +150,7 @@ def _aggregated(data: Any, per_day: int, method: str) -> Any:
 
     def reduce(block: np.ndarray) -> np.ndarray:
         groups = block.reshape(block.shape[0] // per_day, per_day, *block.shape[1:])
-        return np.asarray(_COMBINED[method](groups.astype(np.float64), axis=1)).astype(block.dtype)
+        return np.asarray(COMBINED[method](groups.astype(np.float64), axis=1)).astype(block.dtype)
 
     if isinstance(data, np.ndarray):
         return reduce(data)

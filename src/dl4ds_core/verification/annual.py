@@ -8,7 +8,7 @@ spell and no sum of days goes across them, or from one year to the next.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import cftime
 import numpy as np
@@ -17,7 +17,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 from dl4ds_core.io import difference_units
-from dl4ds_core.time import DAY, calendar_of, complete_days, midnights, seconds, stated_method, step_of
+from dl4ds_core.time import COMBINED, DAY, calendar_of, complete_days, midnights, seconds, stated_method, step_of
 from dl4ds_core.verification.bootstrap import intervals, resampled_sums
 from dl4ds_core.verification.indices import INDICES, daily_statistics, quantity_of, require_known, suitable
 from dl4ds_core.verification.moments import ratio
@@ -38,14 +38,6 @@ SHARE_OF_YEAR = 0.9
 
 FEWEST_YEARS = 5
 """With fewer years there is no interval."""
-
-_COMBINED: dict[str, Callable[..., FloatArray]] = {
-    "mean": np.mean,
-    "sum": np.sum,
-    "maximum": np.max,
-    "minimum": np.min,
-}
-"""How shorter steps are put together to a day."""
 
 _VALUES = 4_000_000
 """Daily values worked on at once."""
@@ -98,7 +90,7 @@ class Years:
         """
         chosen = values[:, self._steps]
         if self.per_day > 1:
-            chosen = _COMBINED[method](chosen.reshape(len(values), -1, self.per_day), axis=-1)
+            chosen = COMBINED[method](chosen.reshape(len(values), -1, self.per_day), axis=-1)
         days = np.full((int(self._place.max()) + 1, self.count, len(values)), np.nan, dtype=np.float32)
         days[self._place, self._year] = chosen.T
         return days

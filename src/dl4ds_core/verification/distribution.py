@@ -61,7 +61,7 @@ def quantile_bias(
     """
 
     def difference(predicted: FloatArray, observed: FloatArray) -> FloatArray:
-        quantiles = [_quantiles(values, np.asarray(percentiles) / 100) for values in (predicted, observed)]
+        quantiles = [quantiles_of(values, np.asarray(percentiles) / 100) for values in (predicted, observed)]
         return np.asarray(quantiles[0] - quantiles[1])
 
     scores = _over(forecast, observation, reduce_dims, difference, {"threshold": len(percentiles)})
@@ -130,7 +130,7 @@ def _over(
     return result
 
 
-def _quantiles(values: FloatArray, shares: FloatArray) -> FloatArray:
+def quantiles_of(values: FloatArray, shares: FloatArray) -> FloatArray:
     """Quantiles ``(..., share)`` of values ``(..., sample)``, some of which may be missing, by one sorting."""
     ordered = np.sort(values, axis=-1)  # what is missing comes last
     count = np.isfinite(ordered).sum(axis=-1, keepdims=True)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from dl4ds_core.time import DAY, runs, step_of
+from dl4ds_core.verification.distribution import quantiles_of
 
 __all__ = [
     "BIAS",
@@ -146,13 +147,8 @@ class CellSeries:
     @cached_property
     def _limits(self) -> tuple[FloatArray, FloatArray]:
         """Percentiles `SPELLS` of the observation ``(cell, 1)``."""
-        if self.valid is None:
-            limits = np.quantile(self._observation, SPELLS, axis=-1)
-        else:
-            limits = np.full((2, len(self._observation)), np.nan)
-            some = self.valid.any(axis=-1)
-            limits[:, some] = np.nanquantile(self._observation[some], SPELLS, axis=-1)
-        return limits[0][:, None], limits[1][:, None]
+        limits = quantiles_of(self._observation, np.asarray(SPELLS))
+        return limits[:, :1], limits[:, 1:]
 
     def spells(self, which: str, *, high: bool) -> FloatArray:
         """Length in days of each step that belongs to a high or wet (a low or dry) spell, else 0."""

@@ -13,6 +13,7 @@ import xarray as xr
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
 from dl4ds_core.grids.sphere import mean_spacing
+from dl4ds_core.time import spread_steps
 from dl4ds_core.verification import inputs
 from dl4ds_core.verification.annual import Annual
 from dl4ds_core.verification.bootstrap import AUTOMATIC, automatic_block, block_steps, block_weights
@@ -186,7 +187,7 @@ def _seasons(time: xr.DataArray) -> dict[str, np.ndarray]:
 def _percentiles(truth: xr.DataArray) -> tuple[float, ...]:
     """Return the percentiles `EVENTS` of the truth, each once, from steps spread over the record."""
     steps = max(_FEWEST_DRAWN, _DRAWN * truth.sizes["time"] // truth.size)
-    chosen = np.unique(np.linspace(0, truth.sizes["time"] - 1, steps).round().astype(int))
+    chosen = spread_steps(truth.sizes["time"], steps)
     return tuple(np.unique(np.nanpercentile(truth.isel(time=chosen).values, EVENTS)).tolist())
 
 

@@ -111,9 +111,9 @@ def test_table_and_maps(script, tmp_path):
         assert maps["input_name"].values.tolist() == ["tas", "pr"]
         assert maps["tas_saliency"].attrs["units"] == "K"
         assert (maps["tas_saliency"].sel(input=1) == 0).all()
-        # The nearest cell with a truth of all predictands.
-        assert maps["cell_lat"].values.tolist() == pytest.approx([43.0, 40.0])
-        assert maps["cell_lon"].values.tolist() == pytest.approx([4.0, -3.5])
+        # The nearest cell with a truth of all predictands: three rows to the north, 83 km, not three columns, 128 km.
+        assert maps["cell_lat"].values.tolist() == pytest.approx([43.0, 40.75])
+        assert maps["cell_lon"].values.tolist() == pytest.approx([4.0, -5.0])
 
 
 @pytest.mark.usefixtures("keras_reset", "threads_as_they_are")
