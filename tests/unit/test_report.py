@@ -26,7 +26,7 @@ from dl4ds_core.report.scores import typical_seeds
 from dl4ds_core.report.scoring import score_table
 from dl4ds_core.report.tables import cost_table, data_tables
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
-from dl4ds_core.report.words import summary_in_words
+from dl4ds_core.report.words import model_in_words, regions_in_words, summary_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS, complete_rows
 
 
@@ -276,6 +276,48 @@ def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:
         ["−0.300 0.200 to 0.400"],
         ["0.700 0.200 to 0.400", "0.900"],
     ]
+
+
+def test_the_summary_says_where_and_when_the_network_is_bad() -> None:
+    parts = pd.DataFrame(
+        {
+            "variable": "t2m",
+            "metric": ["rmse", "rmse", "rmse", "rmse", "bias"],
+            "unit": "degC",
+            "season": ["DJF", "JJA", None, None, None],
+            "region": [None, None, "coast", "hills", None],
+            "value": [0.31, 0.27, 0.25, 0.42, -0.05],
+            "lower": [np.nan] * 4 + [-0.08],
+            "upper": [np.nan] * 4 + [-0.02],
+        }
+    )
+    scores = summary()
+    scores = scores[scores["metric"] != "bias"]
+    table = pd.concat([scores, complete_rows(parts, model="net", seed=1, split="test")])
+    text = " ".join(summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9))
+    assert "largest in DJF (0.310 K; least in JJA, 0.270) and in hills (0.420 K; least in coast, 0.250)." in text
+    assert "On average it is 0.0500 K too low. " in f"{text} "
+    table.loc[table["metric"] == "bias", "upper"] = 0.01
+    text = " ".join(summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9))
+    assert "too low, which may be chance." in text
+
+
+def test_networks_and_regions_are_described(tmp_path: Path) -> None:
+    regions = {"hills": {"field": "orog", "min": 300.0}, "south": {"lat": [-10.0, 5.0], "field": "orog", "below": 50.0}}
+    verification = {"baselines": ["bicubic"], "regions": regions}
+    static = {"orog": {"source": "src", "variable": "orog"}}
+    data = {"predictands": {"t2m": {"source": "src", "variable": "t2m"}}, "scale": 4, "static": static}
+    settings = config(verification=verification, data=data)
+    assert regions_in_words(settings) == {
+        "hills": "orog from 300",
+        "south": "latitude −10° to 5°, orog below 50",
+    }
+    assert model_in_words(settings, "other") == (
+        "Unet with pin, 4 levels, 7 filters; localized layer: affine; loss: mae."
+    )
+    assert (
+        "Unet with pin, 4 levels, 7 filters" in written(tmp_path, settings, histories={("other", 1): history()})[1].text
+    )
 
 
 def test_the_summary_says_whether_detail_is_added() -> None:

@@ -19,7 +19,7 @@ from dl4ds_core.report import scoring, tables
 from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import overall, typical_seeds
 from dl4ds_core.report.text import duration, label, size
-from dl4ds_core.report.words import pairs_in_words, summary_in_words
+from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS
 
 logger = logging.getLogger(__name__)
@@ -192,6 +192,7 @@ def _content(
         "first": labels.get(variables[0], "") if len(variables) > 1 else "",
         "baselines_shown": SHOWN_BASELINES,
         "bootstrap": config.verification.bootstrap,
+        "regions": regions_in_words(config),
         "sources": redacted({name: source.model_dump(mode="json") for name, source in config.sources.items()}),
     }
 
@@ -235,6 +236,7 @@ def _models(
                     "id": f"model-{number}",
                     "name": name,
                     "network": name in config.models,
+                    "words": model_in_words(config, name) if name in config.models else "",
                     "seed": seed if len(seeds) > 1 else None,
                     "figures": shown,
                     "trainings": tables.training_rows(trainings, "" if several else unit),

@@ -56,6 +56,19 @@ def scores_of(summary: pd.DataFrame, variable: str, metric: str, split: str) -> 
     }
 
 
+def parts_of(
+    summary: pd.DataFrame, variable: str, metric: str, column: str, split: str = "test"
+) -> dict[str, dict[str, float]]:
+    """Return a score by season or region (the column), median over seeds, of each model."""
+    rows = summary[(summary["variable"] == variable) & (summary["metric"] == metric) & (summary["split"] == split)]
+    rows = rows[(rows["scenario"].fillna("") == "") & (rows[column].fillna("") != "")]
+    medians = rows.groupby(["model", column], sort=False)["value"].median().dropna().reset_index()
+    return {
+        str(model): dict(zip(own[column].astype(str), own["value"].astype(float), strict=True))
+        for model, own in medians.groupby("model")
+    }
+
+
 def unit_of(summary: pd.DataFrame, variable: str, metric: str) -> str:
     """Return the unit of a score; empty where the table has none."""
     units = summary.loc[(summary["variable"] == variable) & (summary["metric"] == metric), "unit"]

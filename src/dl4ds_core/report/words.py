@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from dl4ds_core.config import Config
-from dl4ds_core.report.scores import Score, scores_of, unit_of
+from dl4ds_core.config import Config, model_settings
+from dl4ds_core.config.verification import Region
+from dl4ds_core.report.scores import Score, parts_of, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, number
 
 
@@ -27,6 +28,42 @@ def pairs_in_words(config: Config) -> str:
     if data.missing == "mask":
         text += " Missing values of the predictands are left out of everything."
     return text
+
+
+def model_in_words(config: Config, name: str) -> str:
+    """Say in a line what a network is; the full settings stand in a table."""
+    settings = model_settings(config, name)
+    network, training = settings.network, settings.training
+    size = f"{network.blocks} {'levels' if network.backbone == 'unet' else 'blocks'}, {network.filters} filters"
+    if network.time_window:
+        size += f", {network.time_window} time steps"
+    loss = " + ".join(
+        f"{weight:g} {loss}" if len(training.loss) > 1 else loss for loss, weight in training.loss.items()
+    )
+    parts = [
+        f"{network.backbone.capitalize()} with {network.upsampling}, {size}",
+        f"localized layer: {network.localized}" if network.localized != "none" else "no localized layer",
+        f"loss: {loss}",
+    ]
+    parts += [f"{key} {kind}" for key, kind in network.constraints.items()]
+    return "; ".join(parts) + "."
+
+
+def regions_in_words(config: Config) -> dict[str, str]:
+    """Say which cells each region has."""
+    return {name: _cells(region) for name, region in config.verification.regions.items()}
+
+
+def _cells(region: Region) -> str:
+    parts = []
+    for axis, limits in (("latitude", region.lat), ("longitude", region.lon)):
+        if limits is not None:
+            parts.append(f"{axis} {limits[0]:g}° to {limits[1]:g}°")
+    if region.field is not None:
+        lower = f"from {region.min:g}" if region.min is not None else ""
+        upper = f"below {region.below:g}" if region.below is not None else ""
+        parts.append(" ".join(filter(None, [region.field, lower, upper])))
+    return ", ".join(parts).replace("-", "−")
 
 
 def summary_in_words(
@@ -86,6 +123,7 @@ def summary_in_words(
         )
     further = [
         _rivals({name: test[name] for name in test if name in networks}, comparison, variable, best),
+        _where_and_when(summary, variable, best, unit),
         _detail(summary, variable, best),
     ]
     sentences += filter(None, further)
@@ -125,6 +163,32 @@ def _rivals(test: Mapping[str, Score], comparison: pd.DataFrame | None, variable
     return " ".join(parts)
 
 
+def _where_and_when(summary: pd.DataFrame, variable: str, best: str, unit: str) -> str:
+    """Say in which season and region the chosen network errs most and least, and by how much it is biased."""
+    sentences = []
+    extremes = []
+    for column in ("season", "region"):
+        values = parts_of(summary, variable, "rmse", column).get(best, {})
+        worst, least = max(values, key=values.__getitem__, default=""), min(values, key=values.__getitem__, default="")
+        if worst != least:
+            extremes.append(f"in {worst} ({_plain(values[worst], unit)}; least in {least}, {number(values[least])})")
+    if extremes:
+        sentences.append(f"Its test RMSE is largest {' and '.join(extremes)}.")
+    bias = scores_of(summary, variable, "bias", "test").get(best)
+    if bias is not None and bias.has_interval:
+        sure = "" if bias.lower > 0 or bias.upper < 0 else ", which may be chance"
+        sentences.append(f"On average it is {_plain(abs(bias.value), unit)} too {_direction(bias.value)}{sure}.")
+    return " ".join(sentences)
+
+
+def _direction(bias: float) -> str:
+    return "high" if bias > 0 else "low"
+
+
+def _plain(value: float, unit: str) -> str:
+    return f"{number(value)} {unit}".strip()
+
+
 def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
     """Say whether the chosen network has the variance of the truth at short waves."""
     scores = scores_of(summary, variable, "power_ratio", "test")
@@ -132,7 +196,8 @@ def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
         return ""
     share = 100 * scores[best].value
     verdict = "it smooths" if share < 90 else "it is too rough" if share > 110 else "as much detail as there should be"
-    return f"At wavelengths under four coarse cells it has {number(share, 2)}% of the truth's variance: {verdict}."
+    where = "At wavelengths under four coarse cells, which the coarse grid hardly has,"
+    return f"{where} it has {number(share, 2)}% of the truth's variance: {verdict}."
 
 
 def _comparison(
@@ -172,7 +237,7 @@ def _all_networks(networks: Mapping[str, Score], baseline: Score, name: str) -> 
 
 
 def _value(score: Score, unit: str) -> str:
-    return f"{number(score.value)} {unit}".strip()
+    return _plain(score.value, unit)
 
 
 def _interval(score: Score, unit: str, confidence: float) -> str:
