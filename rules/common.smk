@@ -66,7 +66,7 @@ CHECKED = {
     **{key: GIVEN[key] for key in ("experiment", "sources", "data", "split")},
     "prediction": GIVEN.get("prediction", {}),
     "models": {
-        name: plain(model.model_copy(update={"training": None, "normalization": None}))
+        name: plain(model.model_copy(update={"training": None, "normalization": None, "prediction": None}))
         for name, model in CONFIG.models.items()
     },
     "verification": {"bootstrap": {"block": CONFIG.verification.bootstrap.block}},

@@ -28,6 +28,8 @@ rule predict_network:
     params:
         code=code("predict"),
         limits=lambda wildcards: CONFIG.limits(wildcards.model),
+        members=lambda wildcards: plain(CONFIG.members(wildcards.model))
+        | {"seed": int(wildcards.seed.partition("/")[0])},
     message:
         "Predicting with {wildcards.model}, seed {wildcards.seed}"
     script:

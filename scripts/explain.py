@@ -51,7 +51,12 @@ def main(
     tf.config.threading.set_inter_op_parallelism_threads(1)
     interface, inputs, truth = Interface.load(scalers), io.open_dataset(coarse), io.open_dataset(fine)
     predictor = network_predictor(
-        model, scaling.load(scalers), static, list(interface.predictands), list(interface.channels)
+        model,
+        scaling.load(scalers),
+        static,
+        list(interface.predictands),
+        list(interface.channels),
+        shape=Grid.of(truth).shape,
     )
     fields = io.open_dataset(static) if static else None
     bounds = {name: Limits(**given) for name, given in limits.items()}

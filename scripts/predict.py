@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import dask
 
 from dl4ds_core import io, scaling
+from dl4ds_core.grids import Grid
 from dl4ds_core.identity import product_attributes
+from dl4ds_core.members import Members
 from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
 from dl4ds_core.retransformation import Interface
 
@@ -23,6 +26,7 @@ def main(
     limits: Mapping[str, Mapping[str, float | None]],
     about: Mapping[str, str],
     predictions: Mapping[str, str],
+    members: Mapping[str, Any],
     threads: int,
 ) -> None:
     """Write a prediction per file of coarse fields; of ``fine`` only the grid and the names of the predictands count.
@@ -33,6 +37,8 @@ def main(
         File of the cells with truth in the training period; predictions elsewhere are missing.
     limits : mapping
         `minimum` and `dry_below` by predictand.
+    members : mapping
+        `method`, `count` and `seed` of the members.
     """
     import tensorflow as tf
 
@@ -40,7 +46,14 @@ def main(
     tf.config.threading.set_inter_op_parallelism_threads(1)
     like, interface = io.open_dataset(fine), Interface.load(scalers)
     predictor = network_predictor(
-        model, scaling.load(scalers), static, list(interface.predictands), list(interface.channels), interface.residuals
+        model,
+        scaling.load(scalers),
+        static,
+        list(interface.predictands),
+        list(interface.channels),
+        interface.residuals,
+        Members(**members),
+        Grid.of(like).shape,
     )
     known = {str(name): field.values > 0 for name, field in io.open_dataset(valid).data_vars.items()}
     bounds = {name: Limits(**given) for name, given in limits.items()}
@@ -67,6 +80,7 @@ if "snakemake" in globals():
         valid=job.input.valid,
         limits=job.params.limits,
         about=about(job.config),
+        members=job.params.members,
         predictions=dict(job.output.items()),
         threads=job.threads,
     )

@@ -28,6 +28,7 @@ from dl4ds_core.identity import code_digest
 from dl4ds_core.pipeline import Samples, static_input
 from dl4ds_core.retransformation import Interface, training_residuals
 from dl4ds_core.training import ranklogs
+from dl4ds_core.training.adversarial import AdversarialTrainer
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks, explain_lost_ranks
 from dl4ds_core.training.standing import SCORES
@@ -87,18 +88,21 @@ def train(
         part.require_shapes(scale, context)
     fields = static_input(static, fitted)
     valid = f"{data}/valid.nc" if chosen.network.constraints else None
-    trainer = Trainer(chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
+    kind = AdversarialTrainer if chosen.training.mode == "adversarial" else Trainer
+    trainer = kind(chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
     logger.info("%d weights", trainer.network.count_params())
     inputs = [*files["train"], *files["validation"], scalers, *(path for path in (static, initial, valid) if path)]
     stamps = [_stamp(path) for path in inputs]
     identity = digest([chosen.model_dump(mode="json"), seed, precision, stamps, code_digest(__file__)])
     state = Path(folder) / "checkpoints"
     progress, checksum = trainer.fit(state, identity, checkpoint_minutes)
+    kept_by = chosen.training.kept_by
     if ranks.first:
         logger.info(
-            "best epoch %d, validation %s %.4f; weights %s",
+            "%s epoch %d, validation %s %.4f; weights %s",
+            "last" if kept_by == "last" else "best",
             progress.best_epoch,
-            SCORES[chosen.training.best_by],
+            "RMSE" if kept_by == "last" else SCORES[kept_by],
             progress.best,
             checksum[:12],
         )

@@ -17,6 +17,7 @@ from dl4ds_core.errors import ConfigError, DataError
 from dl4ds_core.grids import Grid
 from dl4ds_core.identity import about, product_attributes
 from dl4ds_core.inputs import record_inputs
+from dl4ds_core.members import Members
 from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
 from dl4ds_core.regrid import on_grid, open_entry, to_grid
 from dl4ds_core.retransformation import Interface
@@ -78,6 +79,8 @@ def predict_files(
         list(interface.predictands),
         list(interface.channels),
         interface.residuals,
+        Members(**config.members(model).model_dump(), seed=seed),
+        grids["fine"].shape,
     )
     origin = about(config.model_dump(mode="json", by_alias=True))
     names = ", ".join(Path(path).name for paths in files.values() for path in paths)

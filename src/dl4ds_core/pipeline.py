@@ -197,6 +197,8 @@ class Batch:
         Relative areas of the cells of cut or turned samples, shape (part, Y, X, 1); None: those of the whole domain.
     weights : numpy.ndarray
         Shape (part,): one for a sample, zero for padding.
+    indices : numpy.ndarray
+        Numbers of the samples, shape (part,); zero for padding.
     """
 
     coarse: np.ndarray
@@ -205,6 +207,7 @@ class Batch:
     static: np.ndarray | None
     area: np.ndarray | None
     weights: np.ndarray
+    indices: np.ndarray
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
@@ -267,10 +270,10 @@ def batches(
         padded[: len(part)] = part
         coarse, fine, mask = samples.take(padded)
         if cutting is None:
-            yield Batch(coarse, fine, mask, None, None, weights)
+            yield Batch(coarse, fine, mask, None, None, weights, padded)
         else:
             cut = cutting.cut(padded, epoch, coarse, fine, mask)
-            yield Batch(cut.coarse, cut.fine, cut.mask, cut.static, cut.area, weights)
+            yield Batch(cut.coarse, cut.fine, cut.mask, cut.static, cut.area, weights, padded)
 
 
 def static_input(path: str | Path | None, scalers: Mapping[str, Scaler]) -> np.ndarray | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core.channels import field_names, normalised_channel
+from dl4ds_core.draws import Stream, generator
 from dl4ds_core.grids import Grid
+from dl4ds_core.members import Members, noise, sampled
 from dl4ds_core.pipeline import static_input
 from dl4ds_core.retransformation import Residuals, smeared
 from dl4ds_core.scaling import Scaler
-from dl4ds_core.time import windows
+from dl4ds_core.time import seconds, windows
 
 #: Time steps predicted at once.
 CHUNK = 64
@@ -69,6 +71,10 @@ class NetworkPredictor:
         Names of outputs and inputs, in the order of the network's channels.
     residuals : mapping
         By predictand, errors of the training period for the smearing estimate.
+    members : Members
+        What is drawn, and how often.
+    shape : (int, int) or None
+        Fine cells along Y and X: for networks that take noise.
     """
 
     network: Any
@@ -77,6 +83,8 @@ class NetworkPredictor:
     predictands: list[str]
     channels: list[str]
     residuals: Mapping[str, Residuals]
+    members: Members = field(default_factory=Members)
+    shape: tuple[int, int] | None = None
 
     @property
     def window(self) -> int | None:
@@ -98,42 +106,109 @@ class NetworkPredictor:
         Returns
         -------
         dict
-            Arrays (time, Y, X) in physical units, float32, by predictand.
+            Arrays (time, Y, X) in physical units, float32, by predictand; with members (member, time, Y, X).
         """
-        inputs = self.normalised(coarse)
-        if self.window is None:
-            return self.physical(self.output(inputs))
-        steps = windows(coarse["time"], self.window) if steps is None else steps
-        # So many windows at once that they have about as many fields as a chunk of single ones.
-        size = max(1, CHUNK // self.window)
-        parts = [steps[start : start + size] for start in range(0, len(steps), size)]
-        return self.physical(np.concatenate([self.output(inputs[part]) for part in parts]))
+        inputs, keys = self.normalised(coarse), seconds(coarse["time"])
+        size = CHUNK
+        if self.window is not None:
+            steps = windows(coarse["time"], self.window) if steps is None else steps
+            keys = keys[steps[:, -1]]
+            # So many windows at once that they have about as many fields as a chunk of single ones.
+            size = max(1, CHUNK // self.window)
+        parts = [slice(start, start + size) for start in range(0, len(keys), size)]
+        given = [(inputs[part] if steps is None else inputs[steps[part]], keys[part]) for part in parts]
+        drawn = self.physical(np.concatenate([self._drawn(*part) for part in given], axis=1))
+        return drawn if self.members.dimension else {name: values[0] for name, values in drawn.items()}
 
     def normalised(self, coarse: xr.Dataset) -> np.ndarray:
         """Return coarse fields as the network takes them: (time, Y, X, channel), float32, filled, normalised units."""
         return np.stack([normalised_channel(coarse, name, self.scalers) for name in self.channels], axis=-1)
 
-    def output(self, inputs: np.ndarray, static: np.ndarray | None = None) -> np.ndarray:
-        """Return what the network gives.
+    def output(self, inputs: Any, static: np.ndarray | None = None) -> Any:
+        """Return the network's single prediction: means of distributions, and what it gives for its first draw.
 
         Parameters
         ----------
-        inputs : numpy.ndarray
+        inputs : numpy.ndarray or tensor
             Shape (sample, [window,] Y, X, channel), normalised units.
         static : numpy.ndarray, optional
             Other static fields than those of the predictor, shape (1, Y, X, field), normalised units.
 
         Returns
         -------
-        numpy.ndarray
+        tensor
             Shape (sample, Y, X, predictand), normalised units.
         """
-        static = self.static if static is None else static
-        return np.asarray(self.network([inputs] if static is None else [inputs, static], training=False))
+        return self._network(inputs, range(len(inputs)), 0, static)[..., : len(self.predictands)]
+
+    def _network(
+        self, inputs: Any, keys: Sequence[int] | np.ndarray, member: int, static: np.ndarray | None = None
+    ) -> Any:
+        """Return all that the network gives for some samples, with the noise of a member at the times ``keys``."""
+        from keras import ops
+
+        fields = self.static if static is None else static
+        given = [inputs] if fields is None else [inputs, fields]
+        if self.network.inputs[-1].name == "noise":
+            if self.shape is None:
+                raise ValueError("expected the fine cells along Y and X, for a network that takes noise")
+            channels = self.network.inputs[-1].shape[-1]
+            given.append(noise(self.members.seed, member, keys, (*self.shape, channels)))
+        return self.network([ops.convert_to_tensor(each) for each in given], training=False)
+
+    def _drawn(self, inputs: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Return all members of some samples, (member, sample, Y, X, predictand), normalised units."""
+        fields: list[np.ndarray] = []
+        for member in range(self.members.count):
+            # What is not drawn is the same for all members.
+            if member == 0 or self._random:
+                found = self._for_member(inputs, keys, member)
+            outputs = len(self.predictands)
+            if self.members.method == "sampling":
+                layer = self.network.get_layer("distribution")
+                drawn = sampled(layer, found, outputs, self.members.seed, member, keys)
+                fields.append(self._kept(drawn, inputs))
+            else:
+                fields.append(found[..., :outputs])
+        return np.stack(fields)
+
+    @property
+    def _random(self) -> bool:
+        """Whether the network itself draws: noise, or what it drops."""
+        return self.network.inputs[-1].name == "noise" or bool(self._dropping)
+
+    @cached_property
+    def _dropping(self) -> list[Any]:
+        """The states of generators of dropout that is kept on."""
+        layers = self.network._flatten_layers(include_self=False)
+        return [layer.seed_generator.state for layer in layers if getattr(layer, "at_prediction", False)]
+
+    def _for_member(self, inputs: np.ndarray, keys: np.ndarray, member: int) -> np.ndarray:
+        """Return what the network gives for a member; with dropout sample by sample, each with its own."""
+        if not self._dropping:
+            return np.asarray(self._network(inputs, keys, member))
+        found = []
+        for number, key in enumerate(keys):
+            random = generator(self.members.seed, Stream.DROPOUT, member, int(key))
+            for state in self._dropping:
+                state.assign(np.array([random.integers(2**31), 0]))
+            found.append(self._network(inputs[number : number + 1], keys[number : number + 1], member))
+        return np.concatenate(found)
+
+    def _kept(self, drawn: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """Return a sample that keeps the constraints of the network."""
+        layers = {layer.name: layer for layer in self.network.layers}
+        if "floor" in layers:
+            drawn = np.maximum(drawn, np.asarray(layers["floor"].floors))
+        if "constraints" in layers:
+            last = inputs if self.window is None else inputs[:, -1]
+            given = last[..., [self.channels.index(name) for name in self.predictands]]
+            drawn = np.asarray(layers["constraints"]([drawn, given]))
+        return drawn
 
     def physical(self, output: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what the network gives in physical units, by predictand: (sample, Y, X), float32."""
-        result = {}
+        """Return what the network gives in physical units, by predictand: ([member,] sample, Y, X), float32."""
+        result: dict[str, np.ndarray] = {}
         for number, name in enumerate(self.predictands):
             scaler, values = self.scalers[f"fine.{name}"], output[..., number]
             errors = self.residuals.get(name)
@@ -148,6 +223,8 @@ def network_predictor(
     predictands: list[str],
     channels: list[str],
     residuals: Mapping[str, Residuals] | None = None,
+    members: Members | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> NetworkPredictor:
     """Return a function that predicts from coarse fields with a saved network.
 
@@ -164,6 +241,10 @@ def network_predictor(
     residuals : mapping, optional
         Errors of the training period, as of ``retransformation.Interface``: predictands named here are
         brought back to their units by the smearing estimate.
+    members : Members, optional
+        What is drawn, and how often; by default there is one prediction.
+    shape : (int, int), optional
+        Fine cells along Y and X: for networks that take noise.
 
     Returns
     -------
@@ -177,7 +258,9 @@ def network_predictor(
 
     network = keras.saving.load_model(model, compile=False)
     fix_seeds(network)
-    return NetworkPredictor(network, scalers, static_input(static, scalers), predictands, channels, residuals or {})
+    fields = static_input(static, scalers)
+    drawn = members or Members()
+    return NetworkPredictor(network, scalers, fields, predictands, channels, residuals or {}, drawn, shape)
 
 
 def fix_seeds(network: Any) -> None:
@@ -197,6 +280,7 @@ def predict_lazily(
     like: xr.Dataset,
     valid: Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, Limits] | None = None,
+    members: int | None = None,
 ) -> xr.Dataset:
     """Return predictions as lazy arrays that are computed when they are written.
 
@@ -212,15 +296,20 @@ def predict_lazily(
         Cells that have truth in the training period, by predictand, shape (Y, X); predictions elsewhere are missing.
     limits : mapping, optional
         By predictand, in the units of the predictions.
+    members : int, optional
+        Members that the predictor gives; by default those of a network, and none of anything else.
 
     Returns
     -------
     xarray.Dataset
-        Predictands of shape (time, Y, X), float32, physical units.
+        Predictands of shape (time, Y, X), or (member, time, Y, X), float32, physical units.
     """
     import dask.array as da
 
     grid, times, names = Grid.of(like), coarse["time"], field_names(like)
+    if isinstance(predictor, NetworkPredictor):
+        members = predictor.members.dimension
+    leading, axis = ((), 0) if members is None else ((members,), 1)
 
     def finished(predict: Predictor, part: xr.Dataset) -> tuple[np.ndarray, ...]:
         # A copy in memory: loading the part itself would keep it there until the last one is done.
@@ -228,25 +317,33 @@ def predict_lazily(
         return tuple(_finished(result[name], (valid or {}).get(name), (limits or {}).get(name)) for name in names)
 
     stacks: dict[str, list[da.Array]] = {name: [] for name in names}
-    for predict, part, length in _chunks(predictor, coarse):
+    for predict, part, length in _chunks(predictor, coarse, max(1, CHUNK // (members or 1))):
         block = _delayed(partial(finished, predict), part, len(names))
         for number, name in enumerate(names):
-            stacks[name].append(da.from_delayed(block[number], (length, *grid.shape), dtype=np.float32))
-    data = {name: (("time", *grid.dims), da.concatenate(stacks[name]), dict(like[name].attrs)) for name in names}
-    return grid.placed(xr.Dataset(data, coords={"time": times}))
+            stacks[name].append(da.from_delayed(block[number], (*leading, length, *grid.shape), dtype=np.float32))
+    dims = (*(() if members is None else ("member",)), "time", *grid.dims)
+    data = {name: (dims, da.concatenate(stacks[name], axis), dict(like[name].attrs)) for name in names}
+    coordinates = {"time": times} if members is None else {"member": member_axis(members), "time": times}
+    return grid.placed(xr.Dataset(data, coords=coordinates))
 
 
-def _chunks(predictor: Predictor, coarse: xr.Dataset) -> Iterator[tuple[Predictor, xr.Dataset, int]]:
+def member_axis(count: int) -> xr.DataArray:
+    """Return the coordinate of the members of an ensemble, numbered from one."""
+    said = {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
+    return xr.DataArray(np.arange(1, count + 1), dims="member", attrs=said)
+
+
+def _chunks(predictor: Predictor, coarse: xr.Dataset, size: int) -> Iterator[tuple[Predictor, xr.Dataset, int]]:
     """Yield what predicts a chunk, the coarse fields that it is predicted from, and how many steps it has."""
-    starts = range(0, coarse.sizes["time"], CHUNK)
+    starts = range(0, coarse.sizes["time"], size)
     if not isinstance(predictor, NetworkPredictor) or predictor.window is None:
         for start in starts:
-            part = coarse.isel(time=slice(start, start + CHUNK))
+            part = coarse.isel(time=slice(start, start + size))
             yield predictor, part, part.sizes["time"]
         return
     steps = windows(coarse["time"], predictor.window)
     for start in starts:
-        chunk = steps[start : start + CHUNK]
+        chunk = steps[start : start + size]
         first = int(chunk.min())
         part = coarse.isel(time=slice(first, start + len(chunk)))
         yield partial(predictor, steps=chunk - first), part, len(chunk)

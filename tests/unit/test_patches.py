@@ -160,7 +160,7 @@ def epoch_of(epoch: int, ranks: int, first_step: int = 0) -> list[dict[int, Batc
         for step, batch in enumerate(made):
             for number in np.flatnonzero(batch.weights):
                 parts = (batch.coarse, batch.fine, batch.mask, batch.static, batch.area)
-                single = Batch(*[part[number] for part in parts], batch.weights[number])
+                single = Batch(*[part[number] for part in parts], batch.weights[number], number)
                 steps[step][int(single.fine[0, 0, 1])] = single
     return steps
 

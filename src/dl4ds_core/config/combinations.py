@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from dl4ds_core.config.drawing import drawn
 from dl4ds_core.config.models import CONSERVING, Constraint, Model
 from dl4ds_core.config.training import Training, merged
 
@@ -28,7 +29,7 @@ def impossible_models(config: Config) -> Iterator[str]:
         yield from _inputs(config, name, model)
         yield from _output(config, name, model)
         try:
-            training = merged(config.training, model.training)
+            training = merged(config.training, model.training, likelihood=model.distribution is not None)
         except ValidationError as error:
             for line in (line for item in error.errors() for line in str(item["ctx"]["error"]).splitlines()):
                 yield (
@@ -40,6 +41,7 @@ def impossible_models(config: Config) -> Iterator[str]:
             problems = _constraint(config, model, training, predictand, constraint)
             yield from (f"models.{name}.constraints.{predictand}: {problem}" for problem in problems)
         yield from _moved_cells(config, name, training)
+        yield from drawn(config, name, model, training)
         if training.start_from is not None:
             begins[name] = training.start_from
     yield from _beginnings(config, begins)

@@ -111,8 +111,8 @@ def model_settings(config: Config, name: str) -> ModelSettings:
     model = config.models[name]
     fields = {*config.data.predictands, *config.data.predictors, *config.data.static}
     return ModelSettings(
-        network=model.model_copy(update={"training": None, "normalization": None}),
-        training=merged(config.training, model.training),
+        network=model.model_copy(update={"training": None, "normalization": None, "prediction": None}),
+        training=merged(config.training, model.training, likelihood=model.distribution is not None),
         normalization={field: config.normalization_of(model, field) for field in sorted(fields)},
         scalers=f"of-{name}" if model.normalization else "default",
     )

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from dl4ds_core.config.fields import Section, VariableName
+from dl4ds_core.config.prediction import PredictionOverride
 from dl4ds_core.config.training import Normalization, TrainingOverride
 
 Backbone = Literal["convnet", "resnet", "densenet", "unet", "convnext"]
@@ -16,6 +17,8 @@ OutputActivation = Literal["relu", "elu", "selu", "gelu", "leaky_relu", "sigmoid
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 Calendar = Literal["season", "day-of-year", "hour"]
 Constraint = Literal["non-negative", "additive", "multiplicative", "softmax"]
+#: What a network may give in place of one value: parameters from which values are drawn.
+Distribution = Literal["gaussian", "bernoulli-gamma", "quantiles"]
 #: Constraints that keep the coarse mean.
 CONSERVING: tuple[Constraint, ...] = ("additive", "multiplicative", "softmax")
 #: Backbones that take several time steps at once.
@@ -35,8 +38,12 @@ class Dropout(Section):
     )
 
 
+def _levels() -> list[float]:
+    return [round(0.05 + 0.1 * number, 2) for number in range(10)]
+
+
 class Model(Section):
-    """A network. It may override `training` and `normalization`, nothing else."""
+    """A network. It may override `training`, `normalization` and `prediction.members`, nothing else."""
 
     backbone: Backbone = Field(description="Kind of network.")
     upsampling: Upsampling = Field(
@@ -96,6 +103,25 @@ class Model(Section):
         description="By predictand, in physical units: `non-negative`; or the area-weighted mean over each coarse cell "
         "equals the coarse input: `additive` (any sign), `multiplicative` or `softmax` (never below zero).",
     )
+    distribution: Distribution | None = Field(
+        default=None,
+        description="What the network gives for each cell, fitted by its likelihood: `gaussian`: mean and standard "
+        "deviation; `bernoulli-gamma`: probability of a value above zero, and a gamma distribution of these, for "
+        "precipitation; `quantiles`: the values of some quantiles; empty: one value.",
+    )
+    quantiles: list[float] = Field(
+        default_factory=_levels, description="The quantiles of `distribution: quantiles`, ascending.", min_length=2
+    )
+    noise: int = Field(
+        default=0,
+        description="Channels of random noise that the network takes besides its inputs, so that it can give another "
+        "field with each draw: for `training.mode: adversarial` and the loss `crps`.",
+        ge=0,
+        le=64,
+    )
+    prediction: PredictionOverride | None = Field(  # type: ignore[valid-type]
+        default=None, description="Keys of `prediction` to override: `members`."
+    )
     training: TrainingOverride | None = Field(default=None, description="Keys of `training` to override.")  # type: ignore[valid-type]
     normalization: dict[str, Normalization] | None = Field(
         default=None, description="Entries of `normalization` to override."
@@ -118,8 +144,33 @@ class Model(Section):
             problems.append(f"neighbourhood: expected an odd number of cells, found {self.neighbourhood}")
         elif self.neighbourhood != 5 and self.localized != "regression":
             problems.append("`neighbourhood` is for `localized: regression`; choose that, or leave the key out")
+        ascending = all(a < b for a, b in zip([0.0, *self.quantiles], [*self.quantiles, 1.0], strict=True))
+        if not ascending:
+            problems.append(f"quantiles: expected ascending numbers between 0 and 1, found {self.quantiles}")
+        elif self.quantiles != _levels() and self.distribution != "quantiles":
+            problems.append("`quantiles` is for `distribution: quantiles`; choose that, or leave the key out")
+        if self.distribution is not None and self.noise:
+            problems.append(
+                f"`noise` and `distribution: {self.distribution}` are two ways to give members; leave out one of them"
+            )
+        if self.distribution == "bernoulli-gamma" and self.localized == "regression":
+            problems.append(
+                "`localized: regression` adds to one value, and a `bernoulli-gamma` distribution has none; use "
+                "`affine`, `convolution` or `none`"
+            )
+        if self.distribution == "bernoulli-gamma" and self.output_activation is not None:
+            problems.append("`output_activation` is for networks that give one value; leave the key out")
         if len(set(self.calendar)) < len(self.calendar):
             problems.append(f"calendar: expected different names, found {self.calendar}")
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def drawing_of(model: Model) -> Literal["none", "dropout", "noise", "sampling"]:
+    """Return what the members of a network may differ by."""
+    if model.distribution is not None:
+        return "sampling"
+    if model.noise:
+        return "noise"
+    return "dropout" if model.dropout is not None and model.dropout.at_prediction else "none"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from dl4ds_core.config.fields import Name, PeriodField, Section, VariableName
+from dl4ds_core.config.fields import Name, PeriodField, Section, VariableName, partial
 from dl4ds_core.config.inputs import Predictand, Predictor
 
 
@@ -47,9 +47,31 @@ class Scenario(Section):
         return self
 
 
-class Prediction(Section):
-    """What trained networks are applied to, besides the test period."""
+class Members(Section):
+    """The members of an ensemble: predictions of one network that differ by what is drawn at random."""
 
+    method: Literal["auto", "none", "dropout", "noise", "sampling"] = Field(
+        default="auto",
+        description="What is drawn: `noise`, with `models.<name>.noise`; `sampling` from "
+        "`models.<name>.distribution`; `dropout`, kept on. `auto`: what the network has, `dropout` with "
+        "`dropout.at_prediction`. `none`: one prediction, the mean of the distribution, or that of the first draw.",
+    )
+    count: PositiveInt = Field(default=10, description="Members of networks that draw; others give one prediction.")
+
+
+class Prediction(Section):
+    """What trained networks are applied to, besides the test period, and how many members they give."""
+
+    members: Members = Field(default_factory=Members, description="Ensembles.")
     scenarios: dict[Name, Scenario] = Field(
         default_factory=dict, description="Other inputs to apply the trained networks to, by name."
     )
+
+
+class _OfModel(Section):
+    """What a model may have of its own."""
+
+    members: Members = Field(default_factory=Members, description="Ensembles.")
+
+
+PredictionOverride = partial(_OfModel, "PredictionOverride")

@@ -18,7 +18,8 @@ from dl4ds_core.config.inputs import Download as Download
 from dl4ds_core.config.inputs import Predictand as Predictand
 from dl4ds_core.config.inputs import StaticField as StaticField
 from dl4ds_core.config.models import Model as Model
-from dl4ds_core.config.prediction import Prediction
+from dl4ds_core.config.models import drawing_of
+from dl4ds_core.config.prediction import Members, Prediction
 from dl4ds_core.config.space import Domain as Domain
 from dl4ds_core.config.space import Regrid as Regrid
 from dl4ds_core.config.splits import Splitting
@@ -109,6 +110,14 @@ class Config(Section):
                 minimum = max(minimum or 0.0, 0.0)
             limits[name] = {"minimum": minimum, "dry_below": entry.dry_below}
         return limits
+
+    def members(self, name: str) -> Members:
+        """Return what a model's members are drawn by, and how many it gives: never `auto`, and one where none are."""
+        model = self.models[name]
+        own = model.prediction.members if model.prediction is not None else None
+        wanted = own or self.prediction.members
+        method = drawing_of(model) if wanted.method == "auto" else wanted.method
+        return Members(method=method, count=1 if method == "none" else wanted.count)
 
     def normalization_of(self, model: Model, field: str) -> Normalization:
         """Return how a model's predictand, predictor or static field is scaled."""

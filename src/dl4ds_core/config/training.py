@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from dl4ds_core.config.fields import Section, Text, partial
 
 Transform = Literal["none", "log1p", "cube-root"]
-LossName = Literal["mae", "mse", "huber", "quantile", "dssim", "ms-dssim", "spectral"]
+LossName = Literal["mae", "mse", "huber", "quantile", "dssim", "ms-dssim", "spectral", "crps", "likelihood"]
+#: Losses of predictions that are no single values: they stand alone.
+PROBABILISTIC: tuple[LossName, ...] = ("crps", "likelihood")
+BestBy = Literal["rmse", "mae", "loss", "last"]
 Augmentation = Literal["flip-y", "flip-x", "rotate"]
 
 
@@ -42,15 +53,53 @@ def _different(values: list[Augmentation]) -> list[Augmentation]:
     return values
 
 
+class Discriminator(Section):
+    """The network that learns to tell truth from predictions."""
+
+    filters: PositiveInt = Field(default=32, description="Channels of the convolutions.")
+    blocks: PositiveInt = Field(default=2, description="Residual blocks of each of its two branches.")
+
+
+class Adversarial(Section):
+    """How a generator, which is the network, is trained against a discriminator."""
+
+    loss: Literal["vanilla", "least-squares", "wasserstein"] = Field(
+        default="vanilla",
+        description="What both play for: cross entropy; squared distance from the labels; or the critic's difference, "
+        "with gradient penalty.",
+    )
+    weight: PositiveFloat = Field(
+        default=0.01, description="Of the adversarial loss, beside those of `training.loss`, which look at each cell."
+    )
+    gradient_penalty: PositiveFloat = Field(default=10.0, description="Weight of the penalty with `wasserstein`.")
+    learning_rate: PositiveFloat | None = Field(
+        default=None, description="Of the discriminator, with the same schedule; empty: that of the generator."
+    )
+    discriminator_steps: PositiveInt = Field(
+        default=1, description="Steps of the discriminator per step of the generator, each on other samples."
+    )
+    pretrain_epochs: NonNegativeInt = Field(
+        default=0, description="First epochs, of the generator alone, by `training.loss`."
+    )
+
+
 class Training(Section):
     """How a network is trained."""
 
-    mode: Literal["supervised"] = Field(default="supervised", description="Kind of training.")
+    mode: Literal["supervised", "adversarial"] = Field(
+        default="supervised", description="Kind of training; `adversarial`: a conditional GAN."
+    )
+    adversarial: Adversarial = Field(default_factory=Adversarial, description="With `mode: adversarial`.")
+    discriminator: Discriminator = Field(
+        default_factory=Discriminator, description="Size of the discriminator with `mode: adversarial`."
+    )
     loss: dict[LossName, PositiveFloat] = Field(
         default_factory=_mae,
-        description="Losses and their weights, summed; in normalised units.",
+        description="Losses and their weights, summed; in normalised units. `crps` is for networks with `noise`, and "
+        "stands alone; `likelihood` is that of a network with a `distribution`, which takes it by itself.",
         min_length=1,
     )
+    members: int = Field(default=4, description="Draws of each sample per step with the loss `crps`.", ge=2)
     quantile: float = Field(default=0.5, description="The quantile that the loss `quantile` is for.", gt=0, lt=1)
     data_range: PositiveFloat | None = Field(
         default=None,
@@ -80,8 +129,10 @@ class Training(Section):
     clip_norm: PositiveFloat | None = Field(
         default=None, description="Gradients whose norm over all weights is larger are scaled down to it; empty: none."
     )
-    best_by: Literal["rmse", "mae", "loss"] = Field(
-        default="rmse", description="What of the validation period says which epoch is the best."
+    best_by: BestBy | None = Field(
+        default=None,
+        description="What of the validation period says which epoch is the best; `last`: the last one is kept. Empty: "
+        "`rmse`; `loss` with `crps` and `likelihood`; `last` with `mode: adversarial`, whose errors grow with detail.",
     )
     patience: PositiveInt | None = Field(
         default=None, description="Stop after so many epochs that are no better by `best_by`; empty: never."
@@ -112,9 +163,33 @@ class Training(Section):
         "predictions of the training period adds, so that means come out right; extremes less so.",
     )
 
+    @property
+    def kept_by(self) -> BestBy:
+        """What says which epoch is kept."""
+        if self.best_by is not None:
+            return self.best_by
+        if self.mode == "adversarial":
+            return "last"
+        return "loss" if set(PROBABILISTIC) & set(self.loss) else "rmse"
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
+        if len(self.loss) > 1 and set(PROBABILISTIC) & set(self.loss):
+            name = next(name for name in PROBABILISTIC if name in self.loss)
+            problems.append(f"loss: `{name}` stands alone; found it beside {', '.join(set(self.loss) - {name})}")
+        if self.mode == "adversarial":
+            if set(PROBABILISTIC) & set(self.loss):
+                problems.append("`mode: adversarial` needs losses of single predictions, such as `mae`")
+            if self.adversarial.pretrain_epochs >= self.epochs:
+                problems.append(
+                    f"adversarial.pretrain_epochs: expected less than `epochs` ({self.epochs}), found "
+                    f"{self.adversarial.pretrain_epochs}"
+                )
+        if self.patience is not None and self.kept_by == "last":
+            problems.append("`patience` needs a score that says what is better; set `best_by`, or leave `patience` out")
+        if self.retransformation == "smearing" and (self.mode == "adversarial" or set(PROBABILISTIC) & set(self.loss)):
+            problems.append("`retransformation: smearing` is for single predictions; members need none, so use `none`")
         if (self.schedule == "piecewise") != bool(self.piecewise):
             problems.append("`schedule: piecewise` and the key `piecewise` belong together; give both or neither")
         if self.weight_decay and self.optimizer != "adamw":
@@ -139,13 +214,22 @@ class Training(Section):
 TrainingOverride = partial(Training, "TrainingOverride")
 
 
-def merged(training: Training, override: Section | None) -> Training:
+def merged(training: Training, override: Section | None, *, likelihood: bool = False) -> Training:
     """Return the training of a model: its own keys, and those of the experiment for what it leaves out.
+
+    Parameters
+    ----------
+    likelihood : bool
+        Whether the model has a distribution, whose loss is its likelihood unless it says something else itself.
 
     Raises
     ------
     pydantic.ValidationError
         If keys that are right by themselves don't go together.
     """
+    given = training.model_dump() | ({"loss": {"likelihood": 1.0}} if likelihood else {})
     own = override.model_dump(exclude_unset=True) if override else {}
-    return Training.model_validate(training.model_dump() | own)
+    for key in ("adversarial", "discriminator"):
+        if own.get(key):
+            own[key] = given[key] | own[key]
+    return Training.model_validate(given | own)

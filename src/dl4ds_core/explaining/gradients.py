@@ -127,11 +127,10 @@ def _gradients(predictor: NetworkPredictor, inputs: np.ndarray, cells: list[tupl
     from keras import ops
 
     given = tf.convert_to_tensor(inputs)
-    fields = [] if predictor.static is None else [tf.convert_to_tensor(predictor.static)]
     wanted = {}
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(given)
-        output = predictor.network([given, *fields], training=False)
+        output = predictor.output(given)
         for number, name in enumerate(predictor.predictands):
             values = predictor.scalers[f"fine.{name}"].inverse(output[..., number], ops)
             wanted[name] = [ops.sum(values[:, row, column]) for row, column in cells]

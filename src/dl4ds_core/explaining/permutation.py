@@ -158,7 +158,7 @@ def _predicted(
 ) -> dict[str, np.ndarray]:
     """Return predictions (time, Y, X), with the same random numbers each time, in networks that have such."""
     fix_seeds(predictor.network)
-    return predictor.physical(predictor.output(inputs, static))
+    return predictor.physical(np.asarray(predictor.output(inputs, static)))
 
 
 def _shuffled(predictor: NetworkPredictor, field: xr.DataArray, repeat: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from dl4ds_core.layers.activations import ConcatenatedReLU
 from dl4ds_core.layers.attention import ChannelAttention
 from dl4ds_core.layers.batch_normalization import BatchNormalization, part_of_batch
 from dl4ds_core.layers.constraints import Constrain, Floor
+from dl4ds_core.layers.distributions import DistributionParameters, raw_channels
 from dl4ds_core.layers.dropout import FeatureDropout, share_dropout
 from dl4ds_core.layers.interpolate import Interpolate
 from dl4ds_core.layers.localized import LocalizedAffine, LocalizedConvolution, LocalizedRegression
@@ -20,6 +21,7 @@ __all__ = [
     "Constrain",
     "ConvolutionalLSTM",
     "CropLike",
+    "DistributionParameters",
     "FeatureDropout",
     "Floor",
     "Interpolate",
@@ -30,5 +32,6 @@ __all__ = [
     "PixelShuffle",
     "RepeatEdges",
     "part_of_batch",
+    "raw_channels",
     "share_dropout",
 ]

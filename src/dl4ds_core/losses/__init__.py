@@ -5,7 +5,17 @@ To add a loss, write one function in the form of its neighbours, one entry of `_
 """
 
 from dl4ds_core.losses.cells import error_where_valid, mean_weight
+from dl4ds_core.losses.likelihood import likelihood
 from dl4ds_core.losses.structural import scale_count
-from dl4ds_core.losses.weighted import NAMES, NEED_DATA_RANGE, weighted_loss
+from dl4ds_core.losses.weighted import NAMES, NEED_DATA_RANGE, PROBABILISTIC, weighted_loss
 
-__all__ = ["NAMES", "NEED_DATA_RANGE", "error_where_valid", "mean_weight", "scale_count", "weighted_loss"]
+__all__ = [
+    "NAMES",
+    "NEED_DATA_RANGE",
+    "PROBABILISTIC",
+    "error_where_valid",
+    "likelihood",
+    "mean_weight",
+    "scale_count",
+    "weighted_loss",
+]

@@ -10,6 +10,7 @@ from typing import Any
 from keras import ops
 
 from dl4ds_core.errors import ConfigError
+from dl4ds_core.losses.ensemble import fair_crps
 from dl4ds_core.losses.pointwise import huber, of_error, pinball
 from dl4ds_core.losses.spectral import spectral
 from dl4ds_core.losses.structural import dssim, ms_dssim
@@ -31,24 +32,35 @@ def _by_name(data_range: Ranges, quantile: float) -> dict[str, Loss]:
 
 
 NAMES = tuple(_by_name((), 0.5))
-"""Of the losses there are."""
+"""Of the losses of single predictions."""
+
+PROBABILISTIC = ("crps", "likelihood")
+"""Names of those of members, (member, batch, ...), and of parameters of a distribution."""
 
 NEED_DATA_RANGE = ("dssim", "ms-dssim")
 """Names of those that need ``data_range``."""
 
 
-def weighted_loss(terms: Mapping[str, float], *, data_range: Ranges | None = None, quantile: float = 0.5) -> Loss:
+def weighted_loss(
+    terms: Mapping[str, float],
+    *,
+    data_range: Ranges | None = None,
+    quantile: float = 0.5,
+    distribution: Loss | None = None,
+) -> Loss:
     """Return a weighted sum of losses as one function.
 
     Parameters
     ----------
     terms : mapping
-        Weight by name of the loss (one of ``NAMES``).
+        Weight by name of the loss (one of ``NAMES`` or ``PROBABILISTIC``).
     data_range : sequence of tuple of float, optional
         Lowest and highest truth of each channel over the training period, normalised. For those of
         ``NEED_DATA_RANGE`` only.
     quantile : float
         Between 0 and 1: what the loss ``quantile`` is for.
+    distribution : callable, optional
+        The loss ``likelihood``: what the function of that name returns.
 
     Returns
     -------
@@ -57,24 +69,30 @@ def weighted_loss(terms: Mapping[str, float], *, data_range: Ranges | None = Non
         and weights that can be broadcast to it: relative cell areas whose mean is one, (height, width, 1), or these
         times zeros where the truth is missing, (batch, height, width, channels). It returns the mean of weights times
         loss for each sample, shape (batch,), in float32. Sums of these, divided by the sums of the samples'
-        `mean_weight`, are means over the valid area. Truth where weights per sample are zero has no influence.
+        `mean_weight`, are means over the valid area. Truth where weights per sample are zero has no influence. For
+        ``crps`` predictions have the members in front, for ``likelihood`` parameters in place of values.
 
     Raises
     ------
     ValueError
-        For an unknown name, a quantile outside of 0 to 1, and without a range that is needed.
+        For an unknown name, a quantile outside of 0 to 1, and without a range or distribution that is needed.
     ConfigError
         If a range that is needed is empty: the truth is constant.
     """
-    unknown = [name for name in terms if name not in NAMES]
+    known = (*NAMES, *PROBABILISTIC)
+    unknown = [name for name in terms if name not in known]
     if unknown:
-        raise ValueError(f"expected losses among {', '.join(NAMES)}, found {unknown[0]!r}")
+        raise ValueError(f"expected losses among {', '.join(known)}, found {unknown[0]!r}")
+    if "likelihood" in terms and distribution is None:
+        raise ValueError("the loss 'likelihood' needs `distribution`: that of the network")
     if not 0 < quantile < 1:
         raise ValueError(f"expected a quantile between 0 and 1, found {quantile}")
     for name in NEED_DATA_RANGE:
         if name in terms:
             _check_range(data_range, name)
-    losses = _by_name(data_range or (), quantile)
+    losses = _by_name(data_range or (), quantile) | {"crps": fair_crps}
+    if distribution is not None:
+        losses["likelihood"] = distribution
 
     def loss(truth: Any, prediction: Any, weights: Any) -> Any:
         truth, prediction, weights = (ops.cast(each, "float32") for each in (truth, prediction, weights))

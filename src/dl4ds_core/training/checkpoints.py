@@ -33,6 +33,8 @@ class Progress:
         Steps done in the epoch under way.
     total, count : float
         Sums over these steps: the loss, and the samples.
+    terms : dict of float
+        Sums over these steps of further losses and scores, by their columns in the history.
     seconds : float
         Time these steps took, in this job and earlier ones.
     best_epoch : int
@@ -47,6 +49,7 @@ class Progress:
     step: int = 0
     total: float = 0.0
     count: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     best_epoch: int = 0
     best: float = float("inf")
@@ -56,11 +59,12 @@ class Progress:
         """Return the last thing done, in words; ``steps`` are those of an epoch."""
         return f"step {self.step} of {steps} of epoch {self.epoch + 1}" if self.step else f"epoch {self.epoch}"
 
-    def add_step(self, total: float, count: float, seconds: float) -> None:
+    def add_step(self, total: float, count: float, terms: Mapping[str, float], seconds: float) -> None:
         """Count one more step of the epoch under way."""
         self.step += 1
         self.total += total
         self.count += count
+        self.terms = {name: self.terms.get(name, 0.0) + value for name, value in terms.items()}
         self.seconds += seconds
 
     def epochs_without_gain(self, column: str, delta: float) -> int:
@@ -75,7 +79,7 @@ class Progress:
         """Count one more epoch and add its row to the history."""
         self.epoch += 1
         self.history.append({"epoch": self.epoch, **row})
-        self.step, self.total, self.count, self.seconds = 0, 0.0, 0.0, 0.0
+        self.step, self.total, self.count, self.terms, self.seconds = 0, 0.0, 0.0, {}, 0.0
 
 
 def save(
@@ -152,6 +156,8 @@ def _progress(values: Any) -> Progress:
             raise ValueError(f"{name} is {values[name]!r}, not a whole number")
     for name in ("total", "count", "seconds", "best"):
         values[name] = float(values[name])
+    if not isinstance(values["terms"], dict):
+        raise ValueError("its terms aren't sums by name")
     if not isinstance(values["history"], list) or not all(isinstance(row, dict) for row in values["history"]):
         raise ValueError("its history isn't a list of rows")
     return Progress(**values)

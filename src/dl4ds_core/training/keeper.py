@@ -131,6 +131,14 @@ class Keeper:
                 ) from error
         self._note(progress, signal)
 
+    def kept(self) -> str:
+        """Say which checkpoint is the last good one."""
+        epoch, step = self._saved
+        if not (epoch or step):
+            return "there is no checkpoint yet;"
+        where = f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
+        return f"the last good checkpoint is that after {where}, in {self.folder};"
+
     def seconds_left(self, progress: Progress) -> float | None:
         """Estimate the time to the end, not counting that patience may end it earlier."""
         if self._pace.mean is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dl4ds_core import io
 from dl4ds_core.config import ModelSettings
+from dl4ds_core.layers import DistributionParameters
 from dl4ds_core.layers.constraints import LOWEST
 from dl4ds_core.pipeline import Samples
 from dl4ds_core.scaling import Scaler
@@ -68,3 +69,22 @@ def set_physics(
         fine=scaling("fine", samples.fine_shape),
         coarse=scaling("coarse", samples.coarse_shape),
     )
+
+
+def zeros_of(predictands: Sequence[str], scalers: Mapping[str, Scaler]) -> np.ndarray:
+    """Return what zero is of each predictand in normalised units, (predictand,): zero stays zero in every transform.
+
+    Raises
+    ------
+    ValueError
+        If a scaler has numbers of its own for each cell.
+    """
+    fitted = [scalers[f"fine.{name}"] for name in predictands]
+    return np.array([-np.asarray(scaler.offset).item() / np.asarray(scaler.factor).item() for scaler in fitted])
+
+
+def set_zeros(network: keras.Model, predictands: Sequence[str], scalers: Mapping[str, Scaler]) -> None:
+    """Give the distribution of a network what zero is, if it has to know it."""
+    layer = next((layer for layer in network.layers if isinstance(layer, DistributionParameters)), None)
+    if layer is not None and layer.kind == "bernoulli-gamma":
+        layer.set_zeros(zeros_of(predictands, scalers))

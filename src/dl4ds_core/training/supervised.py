@@ -17,10 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from dl4ds_core.config import ModelSettings
+from dl4ds_core.draws import Stream
 from dl4ds_core.errors import TrainingError
 from dl4ds_core.grids import Grid
 from dl4ds_core.layers import part_of_batch, share_dropout
-from dl4ds_core.losses import mean_weight, weighted_loss
+from dl4ds_core.losses import mean_weight
 from dl4ds_core.models.networks import build_network
 from dl4ds_core.patches import Cutting
 from dl4ds_core.pipeline import Batch, Samples, batches, epoch_order
@@ -28,10 +29,12 @@ from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import checkpoints, stopping
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks
+from dl4ds_core.training.forward import Forward
 from dl4ds_core.training.keeper import Keeper
+from dl4ds_core.training.objective import objective
 from dl4ds_core.training.optimizers import build_optimizer, clipped
-from dl4ds_core.training.physics import constraints_of, set_physics
-from dl4ds_core.training.ranges import NO_TRUTH, data_range
+from dl4ds_core.training.physics import constraints_of, set_physics, set_zeros
+from dl4ds_core.training.ranges import NO_TRUTH
 from dl4ds_core.training.schedules import learning_rate
 from dl4ds_core.training.scoring import physical_error, score_sums, scores
 from dl4ds_core.training.standing import SCORES
@@ -86,6 +89,7 @@ class Trainer:
         valid: str | Path | None = None,
     ) -> None:
         self.settings, self.seed, self.ranks = settings, seed, ranks
+        self.scale, self.context = scale, context
         self.samples, self.validation = samples, validation
         training = settings.training
         self.network = build_network(
@@ -106,6 +110,7 @@ class Trainer:
         if valid is not None:
             # After the weights of another network, whose constraints know other fields.
             set_physics(self.network, settings.network.constraints, samples, scalers, area, valid)
+        set_zeros(self.network, samples.predictands, scalers)
         freeze(self.network, training.freeze, taken)
         self.optimizer = build_optimizer(training, self.network)
         self.state = [*self.network.variables, *self.optimizer.variables]
@@ -114,29 +119,22 @@ class Trainer:
         self.progress = Progress()
         self._best = [variable.numpy() for variable in self.network.variables]
         self._keeper: Keeper | None = None
-        self._static = None if static is None else tf.constant(static)
+        draws = training.members if "crps" in training.loss else 1
+        self.forward = Forward(self.network, static, len(samples.predictands), draws, seed)
         self._area = tf.constant(area)
         self._cutting = None
         if training.patch_size is not None or training.augment:
             self._cutting = Cutting(seed, scale, context, area, static, training.patch_size, training.augment)
         self._physical_error = physical_error([scalers[f"fine.{name}"] for name in samples.predictands])
-        self._loss = weighted_loss(
-            {str(name): weight for name, weight in training.loss.items()},
-            data_range=data_range(training, samples, ranks),
-            quantile=training.quantile,
-        )
+        self._loss = objective(settings, samples, scalers, ranks)
+        self._kept_by = training.kept_by
         # Without autograph, as nothing here branches on a tensor: reading the code of every layer took seconds.
         self._step = tf.function(self._training_step, reduce_retracing=True, autograph=False)
         self._score = tf.function(self._validation_step, reduce_retracing=True, autograph=False)
 
     def predict(self, coarse: np.ndarray) -> np.ndarray:
         """Return the network's output for some samples, (sample, Y, X, predictand), normalised units."""
-        return np.asarray(self._predict(tf.constant(coarse), None, training=False))
-
-    def _predict(self, coarse: Any, static: Any, *, training: bool) -> Any:
-        """Return the network's output in float32; ``static`` are static fields of each sample, None: the domain's."""
-        fields = self._static if static is None else static
-        return tf.cast(self.network([coarse] if fields is None else [coarse, fields], training=training), tf.float32)
+        return np.asarray(self.forward.single(self.forward(tf.constant(coarse), None, None, training=False)))
 
     def _cells(self, mask: Any, area: Any) -> Any:
         """Return the weights of cells: relative areas (None: the domain's), zero where the truth is missing."""
@@ -147,33 +145,44 @@ class Trainer:
         return self.ranks.sum([numbers])[0]
 
     def _training_step(
-        self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any, flags: Any
+        self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any, noise: Any, flags: Any
     ) -> Any:
-        """Return the sums over all ranks of loss and weight, then of the flags.
+        """Return the sums over all ranks of loss and weight, then of the flags, and last the norm of the gradient.
 
         A sample of the whole domain without missing cells weighs one, others their valid area in relation to that.
         """
         cells = self._cells(mask, area)
-        count = tf.reduce_sum(weights if mask is None and area is None else mean_weight(cells) * weights)
-        with tf.GradientTape() as tape, part_of_batch(weights, self._sum):
-            losses = self._loss(fine, self._predict(coarse, static, training=True), cells)
+        count = self._count(mask, area, weights)
+        with tf.GradientTape() as tape, part_of_batch(tf.tile(weights, [self.forward.draws]), self._sum):
+            losses = self._loss(fine, self.forward(coarse, static, noise, training=True), cells)
             total = tf.reduce_sum(losses * weights)
         gradients = tape.gradient(total, self.network.trainable_variables)
         # The flags travel with what is exchanged anyway: after the same step, all ranks know who wants to stop.
         numbers = tf.concat([tf.stack([total, count]), flags], axis=0)
         *gradients, numbers = self.ranks.sum([*gradients, numbers])
+        norm = self._descend(self.optimizer, self.network.trainable_variables, gradients, numbers[1])
+        return tf.concat([numbers, [norm]], axis=0)
+
+    def _count(self, mask: Any, area: Any, weights: Any) -> Any:
+        """Return the weight of this rank's samples."""
+        if mask is None and area is None:
+            return tf.reduce_sum(weights)
+        return tf.reduce_sum(mean_weight(self._cells(mask, area)) * weights)
+
+    def _descend(self, optimizer: Any, variables: Sequence[Any], gradients: Sequence[Any], count: Any) -> Any:
+        """Take a step by sums of gradients over all samples, and return the norm of their mean."""
         # In a batch without a valid cell all gradients are zero; dividing by zero would make them NaN.
-        divisor = tf.where(numbers[1] > 0, numbers[1], 1.0)
-        gradients = clipped([gradient / divisor for gradient in gradients], self.settings.training.clip_norm)
-        self.optimizer.apply(gradients, self.network.trainable_variables)
-        return numbers
+        divisor = tf.where(count > 0, count, 1.0)
+        gradients = [gradient / divisor for gradient in gradients]
+        optimizer.apply(clipped(gradients, self.settings.training.clip_norm), variables)
+        return tf.linalg.global_norm(gradients)
 
     def _validation_step(
-        self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any
+        self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any, noise: Any
     ) -> tuple[Any, ...]:
         """Return `score_sums` over this rank's samples."""
-        cells, prediction = self._cells(mask, area), self._predict(coarse, static, training=False)
-        errors = self._physical_error(fine, prediction, cells)
+        cells, prediction = self._cells(mask, area), self.forward(coarse, static, noise, training=False)
+        errors = self._physical_error(fine, self.forward.single(prediction), cells)
         return score_sums(self._loss(fine, prediction, cells), errors, cells, weights)
 
     def fit(self, folder: str | Path, identity: str, checkpoint_minutes: float) -> tuple[Progress, str]:
@@ -210,7 +219,7 @@ class Trainer:
                 checkpoint_minutes,
                 self.settings.training.epochs,
                 self.steps,
-                self.settings.training.best_by,
+                self._score_kept,
             )
             self._keeper.begin(self.progress)
         while not self._finished():
@@ -220,13 +229,18 @@ class Trainer:
             self._keeper.finish(self.progress)
         if not self.progress.best_epoch:
             raise TrainingError(
-                f"no epoch has a finite validation {SCORES[self.settings.training.best_by]}; lower "
+                f"no epoch has a finite validation {SCORES[self._score_kept]}; lower "
                 "training.learning_rate, or look for outliers in the validation period"
             )
         for variable, values in zip(self.network.variables, self._best, strict=True):
             variable.assign(values)
         self.ranks.broadcast(self.network.variables)
         return self.progress, self.ranks.require_equal(self.network.variables)
+
+    @property
+    def _score_kept(self) -> str:
+        """Column of the validation's score that is shown, and that says which epoch is kept, if one does."""
+        return "rmse" if self._kept_by == "last" else self._kept_by
 
     @property
     def steps(self) -> int:
@@ -247,7 +261,7 @@ class Trainer:
 
     def _finished(self) -> bool:
         training, progress = self.settings.training, self.progress
-        idle = progress.epochs_without_gain(f"validation_{training.best_by}", training.min_delta)
+        idle = progress.epochs_without_gain(f"validation_{self._score_kept}", training.min_delta)
         return progress.epoch >= training.epochs or (training.patience is not None and idle >= training.patience)
 
     def _epoch(self) -> None:
@@ -258,22 +272,39 @@ class Trainer:
         began = time.monotonic()
         for batch in batches(self.samples, order, *parts, cutting=self._cutting, epoch=progress.epoch):
             rate = learning_rate(training, progress.epoch * self.steps + progress.step, self.steps)
-            self.optimizer.learning_rate.assign(rate)
-            total, count, *flags = self._step(*_arrays(batch), _flags()).numpy().tolist()
+            total, count, terms, flags, norm = self._take_step(batch, rate)
             ended = time.monotonic()
-            progress.add_step(total, count, ended - began)
-            self._require_finite(rate)
+            progress.add_step(total, count, terms, ended - began)
+            self._require_finite(rate, total, norm)
             self._heed(flags)
             if self._keeper:
                 self._keeper.after_step(progress, ended - began)
             began = ended
 
-    def _require_finite(self, rate: float) -> None:
-        if not math.isfinite(self.progress.total):
-            raise TrainingError(
-                f"the loss is no longer finite in step {self.progress.step} of epoch {self.progress.epoch + 1} at a "
-                f"learning rate of {rate:.3g}; lower training.learning_rate, or look for outliers in the training data"
-            )
+    def _take_step(self, batch: Batch, rate: float) -> tuple[float, float, dict[str, float], list[float], float]:
+        """Take one step; return the sums of loss, weight, further terms and flags, and the norm of the gradient."""
+        self.optimizer.learning_rate.assign(rate)
+        noise = self.forward.noise(batch, Stream.TRAINING, self.progress.epoch)
+        total, count, *flags, norm = self._step(*arrays(batch), noise, stop_flags()).numpy().tolist()
+        return total, count, {}, flags, norm
+
+    def _require_finite(self, rate: float, total: float, norm: float) -> None:
+        """Stop a training that has diverged, before what it has become is kept anywhere.
+
+        Raises
+        ------
+        TrainingError
+            If the loss or the gradient isn't finite.
+        """
+        if math.isfinite(total) and math.isfinite(norm):
+            return
+        what = "gradient" if math.isfinite(total) else "loss"
+        kept = f" {self._keeper.kept()}" if self._keeper else ""
+        raise TrainingError(
+            f"the {what} is no longer finite in step {self.progress.step} of epoch {self.progress.epoch + 1} at a "
+            f"learning rate of {rate:.3g};{kept} lower training.learning_rate, set training.clip_norm, or look for "
+            "outliers in the training data"
+        )
 
     def _heed(self, flags: Sequence[float]) -> None:
         """Stop if a rank was asked to: all ranks call this at the same place with the same sums of flags.
@@ -310,19 +341,24 @@ class Trainer:
         progress.end_epoch(
             {
                 "loss": progress.total / progress.count,
+                **{name: value / progress.count for name, value in progress.terms.items()},
                 **validation,
                 "learning_rate": float(self.optimizer.learning_rate.numpy()),
                 "seconds": progress.seconds + seconds,
             }
         )
-        score = validation[f"validation_{self.settings.training.best_by}"]
-        if score < progress.best:
+        score = validation[f"validation_{self._score_kept}"]
+        if self._counts() and (score < progress.best or (self._kept_by == "last" and math.isfinite(score))):
             progress.best, progress.best_epoch = score, progress.epoch
             self._best = [variable.numpy() for variable in self.network.variables]
         if not self._finished():
             self._heed(flags)
         if self._keeper:
             self._keeper.after_epoch(progress, seconds)
+
+    def _counts(self) -> bool:
+        """Whether the weights of the epoch that has ended may be kept."""
+        return True
 
     def _validate(self) -> tuple[dict[str, float], list[float]]:
         """Return the scores of the validation period, and the sums of the flags."""
@@ -335,13 +371,13 @@ class Trainer:
         for number, batch in enumerate(
             batches(self.validation, order, size, self.ranks.rank, self.ranks.size), start=1
         ):
-            parts = self._score(*_arrays(batch))
+            parts = self._score(*arrays(batch), self.forward.noise(batch, Stream.VALIDATION, 0))
             sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
             if number % VALIDATION_STEPS == 0:
                 self._restore_seeds(drawn)
-                self._heed(self.ranks.sum([_flags()])[0].numpy().tolist())
+                self._heed(self.ranks.sum([stop_flags()])[0].numpy().tolist())
         self._restore_seeds(drawn)
-        *totals, flags = (part.numpy() for part in self.ranks.sum([*sums, _flags()]))
+        *totals, flags = (part.numpy() for part in self.ranks.sum([*sums, stop_flags()]))
         return scores(*totals), flags.tolist()
 
     def _restore_seeds(self, drawn: Sequence[np.ndarray]) -> None:
@@ -349,10 +385,11 @@ class Trainer:
             seed.assign(state)
 
 
-def _arrays(batch: Batch) -> tuple[Any, ...]:
+def arrays(batch: Batch) -> tuple[Any, ...]:
+    """Return what a step takes of a batch."""
     return batch.coarse, batch.fine, batch.mask, batch.static, batch.area, batch.weights
 
 
-def _flags() -> Any:
+def stop_flags() -> Any:
     """Return the signals that this rank got, as a tensor."""
     return tf.constant(stopping.flags(), tf.float32)

@@ -141,7 +141,8 @@ def test_table_shows_types_defaults_and_limits() -> None:
     assert (keys["data.scale"].kind, keys["data.scale"].default) == ("whole number ≥ 2, ≤ 16", "required")
     assert (
         keys["training.loss"].kind
-        == "map: `mae`, `mse`, `huber`, `quantile`, `dssim`, `ms-dssim` or `spectral` to number > 0"
+        == "map: `mae`, `mse`, `huber`, `quantile`, `dssim`, `ms-dssim`, `spectral`, `crps` or "
+        "`likelihood` to number > 0"
     )
     assert keys["training.loss"].default == "`{mae: 1.0}`"
     assert keys["training.patience"].kind == "whole number > 0"

@@ -153,7 +153,7 @@ def test_one_path_needs_no_list(content: Content) -> None:
         ("training.warmup_epochs", 51, "training: warmup_epochs: expected no more than `epochs` (50), found 51: the"),
         ("training.quantile", 1, "training.quantile: input should be less than 1, found 1"),
         ("models.net.blocks", 0, "models.net.blocks: input should be greater than 0, found 0"),
-        ("models.net.prediction", {}, "models.net.prediction: unknown key"),
+        ("models.net.verification", {}, "models.net.verification: unknown key"),
         ("verification.baselines", [], "verification.baselines: list should have at least 1 item"),
         ("verification.baselines", ["cubic"], "verification.baselines.0: input should be 'climatology', "),
         ("verification.bootstrap.block", "1 day", "verification.bootstrap.block: expected a whole number and min, h"),

@@ -13,13 +13,13 @@ import pytest
 
 from dl4ds_core.config.training import LossName
 from dl4ds_core.errors import ConfigError
-from dl4ds_core.losses import NAMES, NEED_DATA_RANGE, mean_weight, weighted_loss
+from dl4ds_core.losses import NAMES, NEED_DATA_RANGE, PROBABILISTIC, mean_weight, weighted_loss
 
 each_loss = pytest.mark.parametrize("name", NAMES)
 
 
 def test_the_configuration_knows_them_all():
-    assert set(NAMES) == set(get_args(LossName))
+    assert {*NAMES, *PROBABILISTIC} == set(get_args(LossName))
 
 
 @each_loss
@@ -183,7 +183,7 @@ def test_batches_of_any_size_and_half_precision_in_a_compiled_step(name, example
 ELSEWHERE = """
 import json, sys
 import numpy as np
-from dl4ds_core.losses import NAMES, weighted_loss
+from dl4ds_core.losses import NAMES, PROBABILISTIC, weighted_loss
 
 fields = np.load(sys.argv[1])
 losses = {}
@@ -229,7 +229,7 @@ def test_weights_of_a_sum(terms, example):
 
 
 def test_an_unknown_loss_lists_those_there_are():
-    with pytest.raises(ValueError, match=r"expected losses among mae, mse, .*, spectral, found 'ssim'"):
+    with pytest.raises(ValueError, match=r"expected losses among mae, mse, .*, likelihood, found 'ssim'"):
         weighted_loss({"mae": 1.0, "ssim": 1.0})
 
 

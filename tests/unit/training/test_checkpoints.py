@@ -23,6 +23,7 @@ PROGRESS = Progress(
     step=3,
     total=1e-17 + 2 / 3,
     count=21.0,
+    terms={"pixel_loss": 2 / 7},
     seconds=0.7,
     best_epoch=5,
     best=0.1 + 0.2,

@@ -49,7 +49,7 @@ def keeper(tmp_path, clock, saved):
 def run(keeper, progress, clock, steps, seconds):
     for _ in range(steps):
         clock.now += seconds
-        progress.add_step(0.5, 1.0, seconds)
+        progress.add_step(0.5, 1.0, {}, seconds)
         keeper.after_step(progress, seconds)
 
 
