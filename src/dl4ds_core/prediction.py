@@ -330,7 +330,7 @@ def predict_lazily(
 def member_axis(count: int) -> xr.DataArray:
     """Return the coordinate of the members of an ensemble, numbered from one."""
     said = {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
-    return xr.DataArray(np.arange(1, count + 1), dims="member", attrs=said)
+    return xr.DataArray(np.arange(1, count + 1, dtype=np.int32), dims="member", attrs=said)
 
 
 def _chunks(predictor: Predictor, coarse: xr.Dataset, size: int) -> Iterator[tuple[Predictor, xr.Dataset, int]]:

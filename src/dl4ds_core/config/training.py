@@ -69,7 +69,7 @@ class Adversarial(Section):
         "with gradient penalty.",
     )
     weight: PositiveFloat = Field(
-        default=0.01, description="Of the adversarial loss, beside those of `training.loss`, which look at each cell."
+        default=0.1, description="Of the adversarial loss, beside those of `training.loss`, which look at each cell."
     )
     gradient_penalty: PositiveFloat = Field(default=10.0, description="Weight of the penalty with `wasserstein`.")
     learning_rate: PositiveFloat | None = Field(

@@ -136,7 +136,8 @@ class AdversarialTrainer(Trainer):
     def _judged(self, coarse: Any, fine: Any, static: Any) -> Any:
         """Return the judgements of fine fields in which missing cells are zero, (batch, height, width, 1)."""
         fields = self.forward.static if static is None else static
-        return self.discriminator([coarse, fine] if fields is None else [coarse, fine, fields], training=True)
+        given = [tf.convert_to_tensor(each) for each in (coarse, fine, fields) if each is not None]
+        return self.discriminator(given, training=True)
 
     def _slopes(self, coarse: Any, made: Any, true: Any, static: Any, mixing: Any) -> Any:
         """Return the penalty for the slopes of the critic between prediction and truth, (batch,)."""

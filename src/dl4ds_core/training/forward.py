@@ -51,7 +51,7 @@ class Forward:
         if self.draws > 1:
             coarse = tf.tile(coarse, [self.draws, *[1] * (len(coarse.shape) - 1)])
             fields = fields if static is None else tf.tile(static, [self.draws, 1, 1, 1])
-        inputs = [each for each in (coarse, fields, noise) if each is not None]
+        inputs = [tf.convert_to_tensor(each) for each in (coarse, fields, noise) if each is not None]
         output = tf.cast(self.network(inputs, training=training), tf.float32)
         return tf.reshape(output, [self.draws, -1, *output.shape[1:]]) if self.draws > 1 else output
 

@@ -207,12 +207,16 @@ class Keeper:
         self._shown_at = time.monotonic()
         row = progress.history[-1]
         logger.info(
-            "epoch %d of %d: loss %.4f, validation loss %.4f, validation RMSE %.4f (best%s %.4f in epoch %d); "
-            "%.2f s per epoch%s",
+            "epoch %d of %d: loss %.4f, validation loss %.4f, validation RMSE %.4f%s; %.2f s per epoch%s",
             *(progress.epoch, self.epochs, row["loss"], row["validation_loss"], row["validation_rmse"]),
-            *("" if self.best_by == "rmse" else f" {SCORES[self.best_by]}", progress.best, progress.best_epoch),
-            *(row["seconds"], self._left(progress)),
+            *(self._best(progress), row["seconds"], self._left(progress)),
         )
+
+    def _best(self, progress: Progress) -> str:
+        if not progress.best_epoch:
+            return ""
+        score = "" if self.best_by == "rmse" else f" {SCORES[self.best_by]}"
+        return f" (best{score} {progress.best:.4f} in epoch {progress.best_epoch})"
 
     def _left(self, progress: Progress) -> str:
         seconds = self.seconds_left(progress)

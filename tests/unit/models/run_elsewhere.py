@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     for name, (settings, arguments) in json.loads((folder / "cases.json").read_text()).items():
         model = build_network(Model.model_validate(settings), **arguments)
         model.set_weights([arrays[f"{name}/weight{number}"] for number in range(len(model.weights))])
-        inputs = [arrays[f"{name}/{key}"] for key in ("coarse", "static") if f"{name}/{key}" in arrays]
+        inputs = [arrays[f"{name}/{key}"] for key in ("coarse", "static", "noise") if f"{name}/{key}" in arrays]
         outputs[name] = run(model, inputs)
     for name in NAMES:
         given = {key: arrays[key] for key in ("truth", "prediction", "weights")}

@@ -13,116 +13,33 @@ import tensorflow as tf
 
 pytest.importorskip("horovod")
 
-from dl4ds_core.config import ModelSettings
 from dl4ds_core.errors import TrainingError
 from dl4ds_core.grids import Grid
 from dl4ds_core.pipeline import batches, epoch_order
-from dl4ds_core.scaling import Scaler
-from dl4ds_core.training import checkpoints, standing, stopping, supervised
+from dl4ds_core.training import checkpoints, standing, supervised
 from dl4ds_core.training.stopping import Stopped
-from dl4ds_core.training.supervised import Trainer
+
+from .trainers import (
+    EPOCHS,
+    STEPS,
+    Adding,
+    Fields,
+    OneRank,
+    outcome,
+    random_mask,
+    randomise,
+    require_same,
+    trainer_of,
+    trainers_in,
+)
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
-EPOCHS, STEPS = 3, 4
-NETWORK = {"backbone": "resnet", "upsampling": "spc", "filters": 2, "blocks": 1}
-
-
-class OneRank:
-    """A job of one rank, without Horovod. It counts exchanges and gets a signal before those named in ``signals``."""
-
-    rank, size, first = 0, 1, True
-
-    def __init__(self, monkeypatch, signals=()):
-        self.exchanges, self.waits = 0, 0
-        self.signals = signals
-        self._monkeypatch = monkeypatch
-
-    def flags(self):
-        self.exchanges += 1
-        return (1.0, 0.0) if self.exchanges in self.signals else (0.0, 0.0)
-
-    def sum(self, tensors):
-        return list(tensors)
-
-    def wait(self):
-        self.waits += 1
-
-    def broadcast(self, variables):
-        pass
-
-    def broadcast_object(self, value):
-        return value
-
-    def require_equal(self, variables):
-        return "equal"
-
-
-class Fields:
-    """Samples without files."""
-
-    predictands = channels = ("tas",)
-    base = (0,)
-    coarse_shape = (4, 6)
-
-    def __init__(self, fine, mask=None, garbage=0.0):
-        self.fine = fine.to_dataset()
-        self.mask, self.garbage = mask, garbage
-
-    def __len__(self):
-        return self.fine.sizes["time"]
-
-    def take(self, indices):
-        fine = (self.fine["tas"].values[indices, ..., None] - 280.0) / 5.0
-        coarse = fine.reshape(len(indices), 4, 2, 6, 2, 1).mean(axis=(2, 4))
-        if self.mask is None:
-            return coarse, fine, None
-        mask = self.mask[indices]
-        return coarse, np.where(mask > 0, fine, np.float32(self.garbage)), mask
-
-
-def trainer_of(samples, validation, ranks, network=None, static=None, initial=None, **training):
-    """A trainer of a small network; keys of `network` and `training` besides those that all have."""
-    settings = {
-        "network": NETWORK | (network or {}),
-        "training": {"epochs": EPOCHS, "batch_size": 3} | training,
-        "normalization": {"tas": {}},
-        "scalers": "default",
-    }
-    keras.utils.set_random_seed(1)
-    scalers = {"fine.tas": Scaler(np.float32(280), np.float32(5))}
-    chosen = ModelSettings.model_validate(settings)
-    return Trainer(chosen, 1, samples, validation, static, scalers, 2, 0, ranks, initial)
-
-
-def random_mask(steps, seed=3, part=0.7):
-    return (np.random.default_rng(seed).uniform(size=(steps, 8, 12, 1)) < part).astype(np.float32)
 
 
 @pytest.fixture
 def train(monkeypatch, tmp_path, field_of):
     """Train, or go on with it, in a folder; with signals before the exchanges named."""
-
-    def run(name, signals=(), minutes=1e9, masks=(None, None), garbage=0.0, **choices):
-        ranks = OneRank(monkeypatch, signals)
-        monkeypatch.setattr(stopping, "flags", ranks.flags)
-        samples = Fields(field_of(11, seed=1), masks[0], garbage)
-        validation = Fields(field_of(5, seed=2), masks[1], garbage)
-        trainer = trainer_of(samples, validation, ranks, **choices)
-        assert trainer.steps == STEPS
-        return trainer, ranks, lambda: trainer.fit(tmp_path / name, "me", minutes)
-
-    return run
-
-
-def outcome(trainer, progress):
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in progress.history]
-    return rows, [variable.numpy() for variable in trainer.network.variables]
-
-
-def require_same(found, expected):
-    assert found[0] == expected[0]
-    for first, second in zip(found[1], expected[1], strict=True):
-        np.testing.assert_array_equal(first, second)
+    return trainers_in(tmp_path, field_of, monkeypatch)
 
 
 def test_stopped_after_any_step_it_ends_the_same(train, tmp_path):
@@ -218,8 +135,8 @@ def test_the_sums_are_those_of_the_samples(train):
         fit()
     assert trainer.progress.count == 6
     fields = [tf.zeros(shape) for shape in ((3, 4, 6, 1), (3, 8, 12, 1))]
-    numbers = trainer._step(*fields, None, None, None, tf.ones(3), tf.ones(2))
-    assert numbers.numpy()[1:].tolist() == [3, 1, 1]
+    numbers = trainer._step(*fields, None, None, None, tf.ones(3), None, tf.ones(2))
+    assert numbers.numpy()[1:4].tolist() == [3, 1, 1]
 
 
 def test_masked_cells_have_no_influence(train):
@@ -267,18 +184,6 @@ def test_a_period_without_any_truth_is_refused(train, masked, split):
         fit()
 
 
-class Adding(OneRank):
-    """Notes what it is to add over the ranks, and adds what others noted."""
-
-    def __init__(self, others=()):
-        self.noted, self.others = [], others
-
-    def sum(self, tensors):
-        self.noted.append(list(tensors))
-        parts = [other.noted[len(self.noted) - 1] for other in self.others]
-        return [sum(values) for values in zip(tensors, *parts, strict=True)]
-
-
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("loss", ["mae", "mse"])
 def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkeypatch, ranks, loss):
@@ -299,7 +204,7 @@ def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkey
                 trainer.optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
             )
             (batch,) = batches(samples, np.arange(3), 3, rank, ranks)
-            numbers = trainer._step(*supervised._arrays(batch), tf.zeros(2)).numpy()
+            numbers = trainer._step(*supervised.arrays(batch), None, tf.zeros(2)).numpy()
             parts.append(adding)
     finally:
         tf.config.run_functions_eagerly(False)
@@ -314,12 +219,6 @@ def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkey
     for found, wanted in zip(applied, expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=1e-6)
     assert numbers[0] / numbers[1] == pytest.approx(float(total), rel=1e-5)
-
-
-def randomise(trainer):
-    random = np.random.default_rng(7)
-    for variable in trainer.network.trainable_variables:
-        variable.assign(0.3 * random.normal(size=variable.shape).astype("float32"))
 
 
 def test_the_validation_score_pools_over_the_valid_area(train):
@@ -341,7 +240,7 @@ def applied_by(trainer, monkeypatch, batch):
     monkeypatch.setattr(trainer.optimizer, "apply", lambda gradients, _: given.extend(gradients))
     tf.config.run_functions_eagerly(True)
     try:
-        numbers = trainer._step(*supervised._arrays(batch), tf.zeros(2)).numpy()
+        numbers = trainer._step(*supervised.arrays(batch), None, tf.zeros(2)).numpy()
     finally:
         tf.config.run_functions_eagerly(False)
     return [gradient.numpy() for gradient in given], numbers

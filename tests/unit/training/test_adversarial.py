@@ -1,0 +1,167 @@
+"""Adversarial training in one process: both networks go on to bitwise the same, and masked cells do nothing."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+pytest.importorskip("horovod")
+
+from dl4ds_core.errors import TrainingError
+from dl4ds_core.pipeline import batches
+from dl4ds_core.training.adversarial import TERMS, AdversarialTrainer
+from dl4ds_core.training.stopping import Stopped
+from dl4ds_core.training.supervised import arrays
+
+from .trainers import STEPS, Adding, Fields, outcome, random_mask, require_same, trainer_of, trainers_in
+
+pytestmark = pytest.mark.usefixtures("keras_reset")
+KINDS = ("vanilla", "least-squares", "wasserstein")
+GAN = {"mode": "adversarial", "discriminator": {"filters": 8, "blocks": 1}}
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path, field_of):
+    return trainers_in(tmp_path, field_of, monkeypatch)
+
+
+def both(trainer, progress):
+    rows, weights = outcome(trainer, progress)
+    return rows, [*weights, *(variable.numpy() for variable in trainer.state)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stop"), [("vanilla", 2), ("least-squares", STEPS + 3), ("wasserstein", 2 * STEPS + 4)]
+)
+def test_stopped_after_a_step_both_networks_end_the_same(train, kind, stop):
+    """In the epoch of the generator alone, and in two of both."""
+    choices = GAN | {"adversarial": {"loss": kind, "pretrain_epochs": 1}, "network": {"noise": 2}}
+    trainer, _, fit = train("whole", **choices)
+    assert isinstance(trainer, AdversarialTrainer)
+    expected = both(trainer, fit()[0])
+    rows = expected[0]
+    assert set(TERMS) - set(rows[0]) == set(TERMS), "the first epoch is of the generator alone"
+    for row in rows[1:]:
+        assert np.isfinite([row[name] for name in TERMS]).all()
+        assert 0 <= row["discriminator_accuracy"] <= 1
+        assert row["loss"] == pytest.approx(row["pixel_loss"] + 0.1 * row["adversarial_loss"], rel=1e-5)
+    with pytest.raises(Stopped):
+        train("parts", signals=(stop,), **choices)[2]()
+    trainer, _, fit = train("parts", **choices)
+    require_same(both(trainer, fit()[0]), expected)
+
+
+def test_the_last_epoch_is_kept_unless_a_score_is_named(train):
+    options = {"adversarial": {"pretrain_epochs": 1}}
+    assert train("last", **GAN, **options)[2]()[0].best_epoch == 3
+    progress = train("rmse", **GAN, **options, best_by="rmse")[2]()[0]
+    rmse = [row["validation_rmse"] for row in progress.history]
+    assert progress.best_epoch == 2 + int(np.argmin(rmse[1:])), "of those after the first, which knows no discriminator"
+
+
+def test_the_generator_rests_while_the_discriminator_takes_steps(train):
+    trainer, _, fit = train("x", **GAN, adversarial={"discriminator_steps": 3, "learning_rate": 1e-2})
+    fit()
+    steps = 3 * STEPS
+    assert int(trainer.opponent.iterations.numpy()) == steps
+    assert int(trainer.optimizer.iterations.numpy()) == steps // 3
+    ratio = float(trainer.opponent.learning_rate.numpy()) / float(trainer.optimizer.learning_rate.numpy())
+    assert ratio == pytest.approx(10.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masked_cells_have_no_influence(train, kind):
+    masks = (random_mask(11), random_mask(5, 4))
+    masks[0][:3, :4, :4] = 0
+    found = []
+    for garbage in (0.0, 1e6):
+        trainer, _, fit = train(f"garbage {garbage}", masks=masks, garbage=garbage, **GAN, adversarial={"loss": kind})
+        found.append(both(trainer, fit()[0]))
+    require_same(*found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks, kind):
+    """The gradients of both networks over all ranks are those of one that has all samples."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        samples = Fields(field_of(3, seed=1), random_mask(3, part=0.5))
+        found = []
+        for size in (1, ranks):
+            parts: list[Adding] = []
+            for rank in reversed(range(size)):
+                adding = Adding(parts if rank == 0 else ())
+                trainer = trainer_of(samples, samples, adding, network={"noise": 1}, **GAN, adversarial={"loss": kind})
+                applied = []
+                for optimizer in (trainer.optimizer, trainer.opponent):
+                    monkeypatch.setattr(
+                        optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
+                    )
+                (batch,) = batches(samples, np.arange(3), 3, rank, size)
+                noise = trainer.forward.noise(batch, 1, 0)
+                numbers = trainer._adversarial_step(
+                    *arrays(batch), noise, trainer._mixing(batch), tf.zeros(2), both=True
+                ).numpy()
+                parts.append(adding)
+            found.append((numbers, applied))
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
+    assert len(found[0][1]) == len(found[1][1]) > 10
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-6)
+
+
+def test_patches_turned_and_with_static_fields(train):
+    static = np.linspace(-1, 1, 96, dtype=np.float32).reshape(1, 8, 12, 1)
+    trainer, _, fit = train(
+        "x", **GAN, network={"localized": "none", "noise": 1}, static=static, patch_size=4, augment=["flip-x"]
+    )
+    assert len(fit()[0].history) == 3
+    assert [given.name for given in trainer.discriminator.inputs] == ["coarse", "fine", "static"]
+
+
+def test_the_discriminator_learns_to_tell(train):
+    """Against a generator that hardly moves, its judgements get better than chance."""
+    _, _, fit = train(
+        "x", **GAN, adversarial={"learning_rate": 1e-2}, learning_rate=1e-7, epochs=20, schedule="constant"
+    )
+    history = fit()[0].history
+    assert history[-1]["discriminator_accuracy"] > 0.9
+    assert history[-1]["discriminator_loss"] < history[0]["discriminator_loss"]
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, GAN, {"network": {"noise": 1}, "loss": {"crps": 1.0}}], ids=["mae", "gan", "crps"]
+)
+def test_a_training_that_diverges_says_where_and_what_is_left(train, choices, tmp_path):
+    trainer, _, fit = train("x", minutes=1e-9, learning_rate=1e-3, **choices)
+    real = trainer._take_step
+
+    def diverging(batch, rate):
+        if trainer.progress.epoch == 1 and trainer.progress.step == 2:
+            for variable in trainer.network.trainable_variables:
+                variable.assign(np.full(variable.shape, np.nan, np.float32))
+        return real(batch, rate)
+
+    trainer._take_step = diverging
+    message = (
+        r"the loss is no longer finite in step 3 of epoch 2 at a learning rate of 0.000\d+; the last good checkpoint "
+        rf"is that after step 2 of epoch 2, in {tmp_path}/x; lower training.learning_rate"
+    )
+    with pytest.raises(TrainingError, match=message):
+        fit()
+
+
+def test_a_gradient_that_is_not_finite_stops_it_before_a_checkpoint(train):
+    trainer, _, fit = train("x", minutes=1e9)
+    real = trainer._take_step
+    trainer._take_step = lambda batch, rate: (*real(batch, rate)[:4], float("inf"))
+    with pytest.raises(TrainingError, match=r"the gradient is no longer finite in step 1 .*; there is no checkpoint"):
+        fit()
