@@ -20,8 +20,8 @@ from dl4ds_core.retransformation import Residuals, smeared
 from dl4ds_core.scaling import Scaler
 from dl4ds_core.time import seconds, windows
 
-#: Time steps predicted at once.
-CHUNK = 64
+#: Time steps predicted at once; with members fewer, but no fewer than these.
+CHUNK, FEWEST = 64, 8
 
 Predictor = Callable[[xr.Dataset], dict[str, np.ndarray]]
 
@@ -154,7 +154,15 @@ class NetworkPredictor:
                 raise ValueError("expected the fine cells along Y and X, for a network that takes noise")
             channels = self.network.inputs[-1].shape[-1]
             given.append(noise(self.members.seed, member, keys, (*self.shape, channels)))
-        return self.network([ops.convert_to_tensor(each) for each in given], training=False)
+        given = [ops.convert_to_tensor(each) for each in given]
+        return self._compiled(given) if self._random else self.network(given, training=False)
+
+    @cached_property
+    def _compiled(self) -> Callable[[list[Any]], Any]:
+        """The network as one graph: for many members of few steps, layer after layer takes many times as long."""
+        import tensorflow as tf
+
+        return tf.function(partial(self.network, training=False), reduce_retracing=True, autograph=False)
 
     def _drawn(self, inputs: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return all members of some samples, (member, sample, Y, X, predictand), normalised units."""
@@ -317,7 +325,7 @@ def predict_lazily(
         return tuple(_finished(result[name], (valid or {}).get(name), (limits or {}).get(name)) for name in names)
 
     stacks: dict[str, list[da.Array]] = {name: [] for name in names}
-    for predict, part, length in _chunks(predictor, coarse, max(1, CHUNK // (members or 1))):
+    for predict, part, length in _chunks(predictor, coarse, max(FEWEST, CHUNK // members) if members else CHUNK):
         block = _delayed(partial(finished, predict), part, len(names))
         for number, name in enumerate(names):
             stacks[name].append(da.from_delayed(block[number], (*leading, length, *grid.shape), dtype=np.float32))
