@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.files import atomic
 
 #: Values of a chunk in the files that are written: about a megabyte.
@@ -76,10 +77,11 @@ def _flat(dataset: xr.Dataset, fields: set[str]) -> xr.Dataset:
 
 
 def _chunk_sizes(variable: xr.Variable) -> tuple[int, ...]:
-    """Return chunks of about a megabyte, along time only: good for single steps and for whole series."""
-    cells = int(np.prod([size for dim, size in variable.sizes.items() if dim != "time"]))
+    """Return chunks of about a megabyte, along time only and of one member: good for single steps and whole series."""
+    whole = {dim: 1 if dim == MEMBER else size for dim, size in variable.sizes.items()}
+    cells = int(np.prod([size for dim, size in whole.items() if dim != "time"]))
     steps = max(1, STORED_VALUES // max(cells, 1))
-    return tuple(min(size, steps) if dim == "time" else size for dim, size in variable.sizes.items())
+    return tuple(min(size, steps) if dim == "time" else size for dim, size in whole.items())
 
 
 def _time_units(time: xr.DataArray) -> str:
