@@ -64,7 +64,7 @@ GIVEN = {key: value for key, value in config.items() if key != "execution"}
 # What the look at the inputs depends on; it checks again only where one of these has changed.
 CHECKED = {
     **{key: GIVEN[key] for key in ("experiment", "sources", "data", "split")},
-    "prediction": GIVEN.get("prediction", {}),
+    "prediction": {"scenarios": GIVEN.get("prediction", {}).get("scenarios", {})},
     "models": {
         name: plain(model.model_copy(update={"training": None, "normalization": None}))
         for name, model in CONFIG.models.items()

@@ -18,17 +18,10 @@ OF_MEMBERS = {name for name, metric in METRICS.items() if metric.members}
 
 @pytest.fixture
 def ensemble(tiny: dict[str, Any]) -> dict[str, Any]:
-    """One network with two seeds, whose past and future are scenarios; short trainings."""
+    """One network with two seeds; short trainings."""
     tiny["seeds"] = SEEDS
     tiny["models"] = {NETWORK: tiny["models"][NETWORK]}
-    truth = {"tas": tiny["data"]["predictands"]["tas"]}
-    tiny["prediction"] = {
-        "seed_ensemble": True,
-        "scenarios": {
-            "past": {"truth": truth, "period": ["1860", "1875"]},
-            "future": {"truth": truth, "period": ["2000", "2015"], "reference": "past"},
-        },
-    }
+    tiny["prediction"] = {"seed_ensemble": True}
     tiny["verification"] = {
         "baselines": ["bilinear", "climatological-ensemble"],
         "bootstrap": {"samples": 20, "block": "2y"},
@@ -40,9 +33,10 @@ def ensemble(tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_seeds_are_members_of_one_more_model(fresh: Any, ensemble: dict[str, Any]) -> None:
-    fresh.run(ensemble, "report")
+    one = f"results/tiny/{NETWORK}-seeds/seed0/figures/scores-tas.png"
+    fresh.run(ensemble, "verify", "results/tiny/verification/figures", one)
     folder = fresh.results
-    for file in ("prediction", "prediction-validation", "scenarios/future"):
+    for file in ("prediction", "prediction-validation"):
         joined = xr.open_dataset(folder / f"{NETWORK}-seeds/seed0/{file}.nc")
         assert joined["tas"].dims == ("member", "time", "lat", "lon")
         assert joined["member"].attrs["standard_name"] == "realization"
@@ -59,16 +53,25 @@ def test_seeds_are_members_of_one_more_model(fresh: Any, ensemble: dict[str, Any
         assert xr.open_dataset(folder / name / "seed0/prediction.nc").sizes["member"] == members
         scores = xr.open_dataset(folder / name / "seed0/scores.nc")
         assert scores.sizes["rank"] == members + 1
-        assert {"tas_crps", "tas_reliability_count"} <= set(scores.data_vars)
-        assert (folder / name / "seed0/figures/maps-random-tas.png").is_file()
-    change = rows[(rows["model"] == f"{NETWORK}-seeds") & (rows["scenario"] == "future") & (rows["metric"] == "change")]
-    singles = rows[(rows["model"] == NETWORK) & (rows["scenario"] == "future") & (rows["metric"] == "change")]
-    assert float(change["value"].iloc[0]) == pytest.approx(singles["value"].mean(), rel=1e-4)
+        assert {"tas_crps", "tas_reliability_count", "tas_spectrum_members"} <= set(scores.data_vars)
     figures = {path.name for path in (folder / "verification/figures").iterdir()}
     assert {"rank-histogram-tas.png", "reliability-tas.pdf", "spectra-tas.png"} <= figures
     compared = (folder / "verification/comparisons.csv").read_text(encoding="utf-8")
     assert f",{NETWORK}-seeds,{NETWORK}," in compared  # the network is the one that is chosen
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert f"{NETWORK}-seeds <span" in page
-    assert ">ensemble<" in page
-    assert "models with members" in page
+
+
+def test_what_ensembles_add_to_a_plan(fresh: Any, ensemble: dict[str, Any]) -> None:
+    truth = {"tas": ensemble["data"]["predictands"]["tas"]}
+    past: dict[str, Any] = {"truth": truth, "period": ["1860", "1875"]}
+    ensemble["prediction"]["scenarios"] = {"past": past, "future": past | {"reference": "past"}}
+    with_ensembles = fresh.plan(ensemble, "report", "archive")
+    ensemble["prediction"]["seed_ensemble"] = False
+    without = fresh.plan(ensemble, "report", "archive")
+    added = {"seed_ensemble": 1, "scenario_ensemble": 2, "figures_ensemble": 1, "score": 1, "score_scenario": 2}
+    assert with_ensembles.jobs - without.jobs == added | {"change": 1}
+    assert not without.jobs - with_ensembles.jobs
+    del ensemble["prediction"]
+    ensemble["split"] = {"method": "kfold", "folds": 3}
+    before = fresh.plan(ensemble, "verify")
+    ensemble["prediction"] = {"seed_ensemble": True}
+    assert fresh.plan(ensemble, "verify").jobs - before.jobs == {"seed_ensemble": 1, "score": 1}

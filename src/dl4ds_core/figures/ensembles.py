@@ -71,7 +71,7 @@ def _draw_ranks(axes: Axes, heights: np.ndarray, look: Look, top: float) -> None
     # Open for baselines, as their markers are.
     face = "white" if look.dashes else look.colour
     axes.bar(ranks, heights, width=0.9, facecolor=face, edgecolor=look.colour, linewidth=0.8)
-    around = [withStroke(linewidth=2.4, foreground="white")]  # to be seen on dark bars
+    around = [] if look.dashes else [withStroke(linewidth=2.4, foreground="white")]  # to be seen on dark bars
     axes.axhline(1.0, color=TRUTH, linewidth=1.0, linestyle="--", path_effects=around)
     axes.set_ylim(0, top)
     axes.set_xlim(-0.6, heights.size - 0.4)
