@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from drawn import lines, require_readable, spectrum, text_of
 from matplotlib.figure import Figure
-from test_figures_comparison import lines, require_readable, spectrum, text_of
 
 from dl4ds_core import figures
 from dl4ds_core.errors import DataError
