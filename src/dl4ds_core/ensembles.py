@@ -90,7 +90,7 @@ def joined_members(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
         join="override",
         combine_attrs="override",
     )
-    numbers = np.arange(joined.sizes[MEMBER])
+    numbers = np.arange(joined.sizes[MEMBER], dtype=np.int32)
     return joined.transpose(MEMBER, ...).assign_coords({MEMBER: xr.DataArray(numbers, dims=MEMBER, attrs=ATTRIBUTES)})
 
 

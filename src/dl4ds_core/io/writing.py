@@ -43,6 +43,8 @@ def write(dataset: xr.Dataset, path: str | Path, attributes: Mapping[str, Any]) 
             encoding[name] = {"dtype": "float64", "_FillValue": None}
             if variable.ndim > 1:  # coordinates of each cell of a large grid
                 encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
+        elif name in dataset.dims and variable.dtype == np.int64:
+            encoding[name] = {"dtype": "int32"}  # CF 1.8 knows no longer ones
     if "time" in dataset.dims:
         encoding["time"] = {"units": _time_units(dataset["time"]), "dtype": "float64", "_FillValue": None}
         if dataset["time"].dtype.kind == "M":

@@ -109,7 +109,7 @@ class Structures:
     def _ranks(self, long_name: str) -> dict[str, xr.DataArray]:
         area = self._mean(members.rank_terms)["area"]
         about = {"long_name": "number of members below the truth", "units": "1"}
-        axis = xr.DataArray(np.arange(area.size), dims=["rank"], attrs=about)
+        axis = xr.DataArray(np.arange(area.size, dtype=np.int32), dims=["rank"], attrs=about)
         attributes = {"long_name": f"share of each rank of {long_name}", "units": "1"}
         shares = ratio(area, np.full_like(area, area.sum()))
         return {"rank_histogram": xr.DataArray(shares, {"rank": axis}, ["rank"], attrs=attributes)}
