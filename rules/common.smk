@@ -64,9 +64,11 @@ GIVEN = {key: value for key, value in config.items() if key != "execution"}
 # What the look at the inputs depends on; it checks again only where one of these has changed.
 CHECKED = {
     **{key: GIVEN[key] for key in ("experiment", "sources", "data", "split")},
-    "prediction": GIVEN.get("prediction", {}),
+    "prediction": {"scenarios": GIVEN.get("prediction", {}).get("scenarios", {})},
     "models": {
-        name: plain(model.model_copy(update={"training": None, "normalization": None, "prediction": None}))
+        name: plain(
+            model.model_copy(update={"training": None, "normalization": None, "prediction": None, "noise": 0})
+        )
         for name, model in CONFIG.models.items()
     },
     "verification": {"bootstrap": {"block": CONFIG.verification.bootstrap.block}},
@@ -128,6 +130,7 @@ REFERENCES = {name: scenario.reference for name, scenario in SCENARIOS.items() i
 CHANGING = {name: reference for name, reference in REFERENCES.items() if reference != name}
 RUNS = [(model, seed) for model in CONFIG.models for seed in CONFIG.seeds]
 RUNS += [(baseline, 0) for baseline in CONFIG.baselines]
+RUNS += [(ensemble, 0) for ensemble in CONFIG.ensembles]
 
 
 wildcard_constraints:
@@ -136,6 +139,7 @@ wildcard_constraints:
     part="[A-Za-z0-9_-]+",
     split="|".join(SPLITS),
     baseline="|".join(BASELINES),
+    ensemble="|".join(CONFIG.ensembles) or "none",
     # With the fold, where there are any: what is trained once is a model, a seed and a fold.
     seed=r"\d+/fold\d+" if FOLDED else r"\d+",
 
@@ -271,6 +275,14 @@ def in_repository(path):
 def as_pdf(pictures):
     """Return the names of the PDF files beside the PNG files of figures."""
     return [picture.removesuffix("png") + "pdf" for picture in pictures]
+
+
+def seed_files(pattern):
+    """Return what gives a file of each seed of the model that an ensemble is made of."""
+    return lambda wildcards: [
+        f"{RESULTS}/{CONFIG.ensembles[wildcards.ensemble]}/seed{seed}/{pattern.format(**wildcards)}"
+        for seed in CONFIG.seeds
+    ]
 
 
 def trained_files(pattern):

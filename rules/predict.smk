@@ -79,6 +79,7 @@ if FOLDED:
         benchmark:
             f"{BENCHMARKS}/pool/{{model}}-seed{{seed}}.tsv"
         wildcard_constraints:
+            model="|".join([*CONFIG.models, *BASELINES]),
             seed=r"\d+",
         conda:
             "../envs/verify.yaml"
@@ -91,6 +92,32 @@ if FOLDED:
             "Joining the predictions of all folds of {wildcards.model}, seed {wildcards.seed}"
         script:
             "../scripts/pool.py"
+
+
+if CONFIG.ensembles:
+
+    rule seed_ensemble:
+        input:
+            validation=seed_files("prediction-validation.nc"),
+            test=seed_files("prediction.nc"),
+        output:
+            validation=f"{RESULTS}/{{ensemble}}/seed0/prediction-validation.nc",
+            test=f"{RESULTS}/{{ensemble}}/seed0/prediction.nc",
+        log:
+            f"{LOGS}/seed_ensemble/{{ensemble}}.log",
+        benchmark:
+            f"{BENCHMARKS}/seed_ensemble/{{ensemble}}.tsv"
+        conda:
+            "../envs/verify.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=30,
+        params:
+            code=code("seed_ensemble"),
+        message:
+            "Putting the seeds of a model together as {wildcards.ensemble}"
+        script:
+            "../scripts/seed_ensemble.py"
 
 
 rule predict:

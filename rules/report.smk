@@ -21,6 +21,8 @@ STAGES = {
     "fit": "train",
     "predict": "predict",
     "pool": "predict",
+    "seed_ensemble": "predict",
+    "scenario_ensemble": "predict",
     "scenario_inputs": "predict",
     "harmonise": "predict",
     "outside_range": "predict",
@@ -106,6 +108,32 @@ use rule figures_network as figures_baseline with:
         "Drawing the baseline {wildcards.baseline}"
 
 
+if CONFIG.ensembles:
+
+    use rule figures_baseline as figures_ensemble with:
+        input:
+            truth=f"{DATA}/samples/test/fine.nc",
+            coarse=f"{DATA}/samples/test/coarse.nc",
+            prediction=f"{RESULTS}/{{ensemble}}/seed0/prediction.nc",
+            scores=f"{RESULTS}/{{ensemble}}/seed0/scores.nc",
+            references=run_files("scores.nc", TRAINED),
+            static=STATIC,
+        output:
+            report(
+                [f"{RESULTS}/{{ensemble}}/seed0/{name}" for name in MAPS],
+                caption="../workflow/report/captions/figures.rst",
+                category="Networks",
+                subcategory="{ensemble}",
+            ),
+            vectors=[f"{RESULTS}/{{ensemble}}/seed0/{name}" for name in as_pdf(MAPS)],
+        log:
+            f"{LOGS}/figures/{{ensemble}}.log",
+        benchmark:
+            f"{BENCHMARKS}/figures/{{ensemble}}.tsv"
+        message:
+            "Drawing the ensemble {wildcards.ensemble}"
+
+
 rule overview:
     input:
         summary=rules.summary.output[0],
@@ -136,6 +164,7 @@ rule overview:
             "runs": RUNS,
             "predictands": PREDICTANDS,
             "networks": list(CONFIG.models),
+            "ensembles": list(CONFIG.ensembles),
             "scale": CONFIG.data.scale,
             "confidence": CONFIG.verification.bootstrap.confidence,
             "places": {name: (place.lat, place.lon) for name, place in CONFIG.verification.places.items()},

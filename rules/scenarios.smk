@@ -142,6 +142,21 @@ use rule predict_baseline as predict_scenario_baseline with:
         "Applying the baseline {wildcards.baseline} to {wildcards.scenario}"
 
 
+if CONFIG.ensembles:
+
+    use rule seed_ensemble as scenario_ensemble with:
+        input:
+            scenario=seed_files("scenarios/{scenario}.nc"),
+        output:
+            scenario=f"{RESULTS}/{{ensemble}}/seed0/scenarios/{{scenario}}.nc",
+        log:
+            f"{LOGS}/scenario_ensemble/{{ensemble}}-{{scenario}}.log",
+        benchmark:
+            f"{BENCHMARKS}/scenario_ensemble/{{ensemble}}-{{scenario}}.tsv"
+        message:
+            "Putting the seeds of a model together as {wildcards.ensemble}, in {wildcards.scenario}"
+
+
 rule score_scenario:
     input:
         prediction=f"{RESULTS}/{{model}}/seed{{seed}}/scenarios/{{scenario}}.nc",

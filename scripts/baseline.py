@@ -1,12 +1,16 @@
 """Fit a baseline on the training period and apply it to the validation and test periods."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import dask
+import numpy as np
+import xarray as xr
 
 from dl4ds_core import io
-from dl4ds_core.baselines import fit_baseline
+from dl4ds_core.baselines import Predict, fit_baseline, member_predictors
 from dl4ds_core.channels import field_names
+from dl4ds_core.ensembles import joined_members
 from dl4ds_core.identity import product_attributes
 from dl4ds_core.masks import ever_valid
 from dl4ds_core.prediction import Limits, predict_lazily
@@ -31,16 +35,18 @@ def main(
         key: fit_baseline(name, low, high[key].load(), scale, context, non_negative=bounds[key].non_negative)
         for key in names
     }
+    predictors = [partial(_values, member) for member in member_predictors(fitted)]
     for split, target in predictions.items():
-        prediction = predict_lazily(
-            lambda fields: {key: fitted[key](fields).values for key in names},
-            io.open_dataset(coarse[split]),
-            high,
-            known,
-            bounds,
-        )
+        inputs = io.open_dataset(coarse[split])
+        members = [predict_lazily(predictor, inputs, high, known, bounds) for predictor in predictors]
+        prediction = joined_members(members) if len(members) > 1 else members[0]
         with dask.config.set(scheduler="synchronous"):
             io.write(prediction, target, product_attributes(about, "predict"))
+
+
+def _values(predicts: Mapping[str, Predict], fields: xr.Dataset) -> dict[str, np.ndarray]:
+    """Predict all predictands."""
+    return {name: predict(fields).values for name, predict in predicts.items()}
 
 
 if "snakemake" in globals():

@@ -6,6 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from dl4ds_core import figures, io
+from dl4ds_core.ensembles import ensemble_mean
 from dl4ds_core.grids import Grid
 from dl4ds_core.identity import product_attributes
 from dl4ds_core.scenarios import change_scores, changes, on_fine_grid, where_known
@@ -30,7 +31,7 @@ def main(
     pictures: Sequence[str],
 ) -> None:
     """Write fields, rows of the summary and one figure per predictand; pairs are the scenario and its reference."""
-    predicted = [io.open_dataset(path).chunk({"time": STEPS}) for path in predictions]
+    predicted = [ensemble_mean(io.open_dataset(path).chunk({"time": STEPS})) for path in predictions]
     names = [str(name) for name in predicted[0].data_vars]
     grid = Grid.of(predicted[0])
     found = changes(predicted[0], predicted[1], "change", names)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from dl4ds_core import figures, io
+from dl4ds_core.ensembles import ensemble_mean
 
 
 def main(
@@ -25,11 +26,12 @@ def main(
 
     They are `maps-<time>-<v>` for each of the chosen times, `scores-<v>` and `density-<v>` per predictand, and
     `training` where there is a ``history`` (not for a baseline). The colours of the score maps suit all models in
-    ``references``. The coast is that of a land fraction in ``static``, if there is one. `importance` and `saliency-<v>`
-    show what predictions depend on, where that was looked at.
+    ``references``. Of an ensemble the mean is shown. The coast is that of a land fraction in ``static``, if there is
+    one. `importance` and `saliency-<v>` show what predictions depend on, where that was looked at.
     """
     target = Path(folder)
-    fields = [io.open_dataset(path).chunk({"time": figures.STEPS}) for path in (truth, coarse, prediction)]
+    opened = [io.open_dataset(path) for path in (truth, coarse, prediction)]
+    fields = [ensemble_mean(dataset.chunk({"time": figures.STEPS})) for dataset in opened]
     land = figures.land_of(io.open_dataset(static)) if static else None
     own, others = io.open_dataset(scores), [io.open_dataset(path) for path in references]
     for name in predictands:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from dl4ds_core.channels import field_names, normalised_channel
 from dl4ds_core.draws import Stream, generator
+from dl4ds_core.ensembles import MEMBER, member_axis
 from dl4ds_core.grids import Grid
 from dl4ds_core.members import Members, noise, sampled
 from dl4ds_core.pipeline import static_input
@@ -329,16 +330,10 @@ def predict_lazily(
         block = _delayed(partial(finished, predict), part, len(names))
         for number, name in enumerate(names):
             stacks[name].append(da.from_delayed(block[number], (*leading, length, *grid.shape), dtype=np.float32))
-    dims = (*(() if members is None else ("member",)), "time", *grid.dims)
+    dims = (*(() if members is None else (MEMBER,)), "time", *grid.dims)
     data = {name: (dims, da.concatenate(stacks[name], axis), dict(like[name].attrs)) for name in names}
-    coordinates = {"time": times} if members is None else {"member": member_axis(members), "time": times}
+    coordinates = {"time": times} if members is None else {MEMBER: member_axis(members), "time": times}
     return grid.placed(xr.Dataset(data, coords=coordinates))
-
-
-def member_axis(count: int) -> xr.DataArray:
-    """Return the coordinate of the members of an ensemble, numbered from one."""
-    said = {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
-    return xr.DataArray(np.arange(1, count + 1, dtype=np.int32), dims="member", attrs=said)
 
 
 def _chunks(predictor: Predictor, coarse: xr.Dataset, size: int) -> Iterator[tuple[Predictor, xr.Dataset, int]]:

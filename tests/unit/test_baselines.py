@@ -70,7 +70,8 @@ def quantile_mapped(field: np.ndarray, model: np.ndarray, truth: np.ndarray) -> 
 
 def test_there_is_a_test_of_each():
     others = {"nearest", "bilinear", "bicubic", "climatology", "multiple-regression"}
-    others |= {"conservative", "bcsd", "ridge"}  # test_conservative.py, test_bcsd.py, test_ridge.py
+    # test_conservative.py, test_bcsd.py, test_ridge.py, test_climatological_ensemble.py
+    others |= {"conservative", "bcsd", "ridge", "climatological-ensemble"}
     assert {*CORRECTED, *others} == set(BASELINES)
     assert set(BASELINES) - set(WITHOUT_COARSE) == NEEDS_PREDICTAND
 
@@ -79,9 +80,10 @@ def test_there_is_a_test_of_each():
 def test_form_of_a_prediction(pair, name):
     coarse, fine = pair
     found = fit_baseline(name, steps(coarse, 0, 80), fine[:80], SCALE)(steps(coarse, 80))
-    assert found.dims == ("time", "lat", "lon")
+    members = ("member",) if name == "climatological-ensemble" else ()
+    assert found.dims == (*members, "time", "lat", "lon")
     assert found.dtype == np.float32
-    assert found.shape == (40, *fine.shape[1:])
+    assert found.shape[-3:] == (40, *fine.shape[1:])
     assert np.isfinite(found.values).all()
     for axis in ("time", "lat", "lon"):
         np.testing.assert_array_equal(found[axis].values, fine[80:][axis].values)
@@ -262,7 +264,7 @@ def test_context_is_used_for_interpolation_only(field_of, name):
     fine = larger[:, 4:-4, 4:-4]
     coarse = coarsened(larger)
     found = fit_baseline(name, coarse, fine, SCALE, context=1)(coarse)
-    expected = fit_baseline(name, coarse, larger, SCALE)(coarse)[:, 4:-4, 4:-4]
+    expected = fit_baseline(name, coarse, larger, SCALE)(coarse)[..., 4:-4, 4:-4]
     np.testing.assert_allclose(found.values, expected.values, atol=1e-3)
     np.testing.assert_array_equal(found["lat"].values, fine["lat"].values)
 

@@ -82,7 +82,7 @@ def predicted(predictor, record, **given) -> xr.Dataset:
 def test_a_member_is_a_function_of_seed_number_and_time(kind, made, record, monkeypatch):
     drawn = predicted(made(Members(method(kind), 4, seed=3), **DRAWING[kind]), record)["tas"]
     assert drawn.dims == ("member", "time", "lat", "lon")
-    assert drawn["member"].values.tolist() == [1, 2, 3, 4]
+    assert drawn["member"].values.tolist() == [0, 1, 2, 3]
     assert drawn["member"].attrs["standard_name"] == "realization"
     values = drawn.values
     for axis in (0, 1):

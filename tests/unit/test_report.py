@@ -420,6 +420,68 @@ def test_summary_says_when_a_network_does_not_beat_a_baseline() -> None:
     assert "1 of 2 networks have a lower test RMSE than bicubic: net." in words(0.3, 0.9)
 
 
+def of_members(model: str, split: str, **values: float) -> pd.DataFrame:
+    units = {"crps": "degC", "mae": "degC"}
+    table = pd.DataFrame(
+        {
+            "variable": "t2m",
+            "metric": list(values),
+            "unit": [units.get(name, "1") for name in values],
+            "value": list(values.values()),
+            "lower": [0.9 * value for value in values.values()],
+            "upper": [1.1 * value for value in values.values()],
+        }
+    )
+    return complete_rows(table, model=model, seed=0, split=split)
+
+
+def with_members() -> pd.DataFrame:
+    parts = [summary()]
+    for split in ("validation", "test"):
+        parts += [
+            rows("net-seeds", 0, split, 0.2),
+            of_members("net-seeds", split, crps=0.15, mae=0.19, spread_skill=0.6, rank_deviation=0.25),
+            of_members("climatological-ensemble", split, crps=0.5, mae=0.7, spread_skill=1.0, rank_deviation=0.02),
+            of_members("bicubic", split, mae=0.3),
+        ]
+    return pd.concat(parts)
+
+
+def test_the_summary_says_what_the_best_ensemble_is_worth() -> None:
+    def words(table: pd.DataFrame) -> str:
+        options: dict[str, Any] = {"networks": ["net", "other"], "ensembles": ["net-seeds"], "confidence": 0.9}
+        return " ".join(summary_in_words(table, "t2m", **options))
+
+    text = words(with_members())
+    assert "of 2 networks, net has the lowest RMSE" in text  # of the ensemble it is lower
+    assert "the best baseline on the test period, bicubic" in text
+    assert (
+        "Of 2 models with members, net-seeds has the lowest CRPS on validation; on the test period its CRPS is "
+        "0.150 K, 90% interval 0.135 to 0.165 K, 50% lower than the lowest MAE of the models without members (0.300 K "
+        "of bicubic; of one value the CRPS is the MAE). Its spread is too small (0.60 of the error of its mean); 25% "
+        "of the truth has a rank among the members that it should not have."
+    ) in text
+    table = with_members()
+    other = words(table[table["model"] != "net-seeds"])
+    assert "One model has members, climatological-ensemble; on the test period" in other
+    assert "67% higher than the lowest MAE" in other
+    assert "Its spread is as large as it should be" in other
+    assert words(summary()) == " ".join(summary_in_words(summary(), "t2m", networks=["net", "other"], confidence=0.9))
+
+
+def test_ensembles_stand_in_the_page(tmp_path: Path) -> None:
+    settings = config(prediction={"seed_ensemble": True})
+    assert {("net-seeds", 0), ("other-seeds", 0)} <= set(runs(settings))
+    text, page = written(tmp_path, settings, with_members())
+    assert "Ensembles, test period" in page.text
+    assert re.search(r'net-seeds <span class="under">\s*<span class="kind network">ensemble</span>', text)
+    row = next(row for row in page.rows if row and row[0].startswith("net-seeds"))
+    assert row[1] == ""  # seeds
+    plain = written(tmp_path, config(), summary())[0]
+    assert "ensemble" not in plain.lower()
+    assert "Models with members" not in plain
+
+
 def test_summary_with_less_to_say() -> None:
     def words(table: pd.DataFrame) -> list[str]:
         return summary_in_words(table, "t2m", networks=["net"], confidence=0.9)

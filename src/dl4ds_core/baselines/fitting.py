@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core.baselines.cells import Pairs, Predict
+from dl4ds_core.baselines.climatology import ClimatologicalEnsemble
 from dl4ds_core.baselines.conservative import fit_conservative
 from dl4ds_core.baselines.disaggregation import fit_bcsd
 from dl4ds_core.baselines.quantiles import Correction, quantile_mapping
@@ -48,8 +49,9 @@ def fit_baseline(
     Returns
     -------
     callable
-        From coarse fields of any period to the predictand (time, Y, X) on the fine grid, float32. Cells without any
-        valid step are missing, unless nothing is fitted; those with too few for what is fitted predict their mean.
+        From coarse fields of any period to the predictand (time, Y, X) on the fine grid, float32; of an ensemble
+        (member, time, Y, X), see `member_predictors`. Cells without any valid step are missing, unless nothing is
+        fitted; those with too few for what is fitted predict their mean.
 
     Raises
     ------
@@ -153,7 +155,8 @@ _FITS: dict[str, Callable[[Pairs], Predict]] = {
     "conservative": fit_conservative,
     "bcsd": fit_bcsd,
     "ridge": fit_ridge,
+    "climatological-ensemble": ClimatologicalEnsemble,
 }
 
 #: Baselines that need a coarse field of the predictand.
-NEEDS_PREDICTAND = frozenset(_FITS) - {"climatology", "multiple-regression", "ridge"}
+NEEDS_PREDICTAND = frozenset(_FITS) - {"climatology", "multiple-regression", "ridge", "climatological-ensemble"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dl4ds_core.baselines import MEMBERS
 from dl4ds_core.check.inventory import volume
 from dl4ds_core.check.reading import Look, Seen
 from dl4ds_core.check.space import Space
@@ -39,7 +40,9 @@ def note_needs(
     scored = [int(np.isin(labels, ["validation", "test"]).sum()) for labels in folds.values()]
     # With folds, those that are scored are kept once more, together.
     samples = (sum(used) + (sum(scored) if len(folds) > 1 else 0)) * step_values
-    runs = len(config.models) * len(config.seeds) + len(config.baselines)
+    runs = len(config.models) * len(config.seeds) * (2 if config.ensembles else 1) + len(config.baselines)
+    if "climatological-ensemble" in config.baselines:
+        runs += MEMBERS - 1
     predictions = runs * sum(scored) * len(truth) * fine_cells
     total = _FLOAT32 * (regridded + samples + predictions)
     look.inventory.note(

@@ -25,7 +25,7 @@ def expected(config: Config) -> dict[str, list[Path] | None]:
     results = Path(config.execution.results) / config.experiment
     data = results / "data"
     networks = [folder_of(config, *run) for run in trainings(config)]
-    models = [*networks, *(folder_of(config, baseline, 0) for baseline in config.baselines)]
+    models = [*networks, *(folder_of(config, name, 0) for name in (*config.baselines, *config.ensembles))]
     folds = [f"fold{number}" for number in range(1, config.folds + 1)] or [""]
     parts = [(fold, split) for fold in folds for split in SPLITS]
     samples = [data / "samples" / fold / split / f"{grid}.nc" for fold, split in parts for grid in ("fine", "coarse")]

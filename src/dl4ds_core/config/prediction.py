@@ -66,6 +66,11 @@ class Prediction(Section):
     scenarios: dict[Name, Scenario] = Field(
         default_factory=dict, description="Other inputs to apply the trained networks to, by name."
     )
+    seed_ensemble: bool = Field(
+        default=False,
+        description="The predictions of all `seeds` of a model are the members of one more, `<model>-seeds`, that is "
+        "scored and shown beside it.",
+    )
 
 
 class _OfModel(Section):

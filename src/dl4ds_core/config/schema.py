@@ -33,6 +33,8 @@ from dl4ds_core.config.verification import BASELINES, WITHOUT_COARSE, Baseline, 
 RESERVED = ("data", "verification")
 #: Files of an experiment beside the folders of its models.
 RESERVED_FILES = ("check.txt", "cost.csv", "provenance.json", "report.html", "archive.zip")
+#: What the name of a model is followed by for the ensemble of its seeds.
+OF_SEEDS = "-seeds"
 #: Names of sources that would be mistaken for something else in `data.coarse.from`.
 NO_SOURCES = ("predictands", "none")
 
@@ -99,6 +101,11 @@ class Config(Section):
             return self.verification.baselines
         return [name for name in BASELINES if name in WITHOUT_COARSE or self.data.coarse.origin != "none"]
 
+    @property
+    def ensembles(self) -> dict[str, str]:
+        """The ensembles of seeds to score: the model of each, by name."""
+        return {f"{name}{OF_SEEDS}": name for name in self.models} if self.prediction.seed_ensemble else {}
+
     def limits(self, model: str | None = None) -> dict[str, dict[str, float | None]]:
         """Return the lower limits of predictions by predictand; those of a model follow its constraints too."""
         constraints = self.models[model].constraints if model else {}
@@ -128,7 +135,7 @@ class Config(Section):
     def _references(self) -> Self:
         problems = [
             *(*self._unknown_sources(), *self._unknown_fields(), *self._useless_settings()),
-            *(*self._taken_names(), *impossible_models(self), *self._scenarios()),
+            *(*self._taken_names(), *impossible_models(self), *self._scenarios(), *self._ensembles()),
         ]
         baselines = self.verification.baselines or []
         if len(set(baselines)) < len(baselines):
@@ -223,6 +230,16 @@ class Config(Section):
         for name in self.models:
             if name in taken:
                 yield f"models.{name}: this is the name of {taken[name]}; choose another"
+
+    def _ensembles(self) -> Iterator[str]:
+        if self.ensembles and len(self.seeds) < 2:
+            yield f"prediction.seed_ensemble: needs two seeds or more, found {self.seeds}; add some to `seeds`"
+        for name, model in self.ensembles.items():
+            if name in self.models:
+                yield (
+                    f"models.{name}: this is the name of the ensemble of the seeds of {model} "
+                    "(prediction.seed_ensemble); choose another"
+                )
 
     def _scenarios(self) -> Iterator[str]:
         names = self.prediction.scenarios

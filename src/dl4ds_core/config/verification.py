@@ -21,9 +21,10 @@ Baseline = Literal[
     "conservative",
     "bcsd",
     "ridge",
+    "climatological-ensemble",
 ]
 #: Baselines that work without a coarse field of the predictand.
-WITHOUT_COARSE: tuple[Baseline, ...] = ("climatology", "multiple-regression", "ridge")
+WITHOUT_COARSE: tuple[Baseline, ...] = ("climatology", "multiple-regression", "ridge", "climatological-ensemble")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 IndexName = Literal[

@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from dl4ds_core import io
 from dl4ds_core.config import parse_period
+from dl4ds_core.ensembles import ensemble_mean
 from dl4ds_core.figures.comparison import by_part, quantile_biases
 from dl4ds_core.figures.curves import ranking
 from dl4ds_core.figures.diagram import taylor
 from dl4ds_core.figures.distributions import quantile_quantile
+from dl4ds_core.figures.ensembles import rank_histogram, reliability
 from dl4ds_core.figures.moving import animation
 from dl4ds_core.figures.places import series_at_places, typical_cells
 from dl4ds_core.figures.series import errors_in_time
@@ -31,6 +33,9 @@ from dl4ds_core.time import within
 
 STEPS = 500
 """So many steps of the record are in memory at once."""
+
+MOST_ENSEMBLES = 6
+"""So many models with members, those with the lowest CRPS on validation, have a place in figures of members."""
 
 Run = tuple[str, int]
 """A model (or baseline, with seed 0) and a seed."""
@@ -67,7 +72,9 @@ class Study:
     scores, predictions : mapping of (model, seed) to path
         netCDF files.
     networks : sequence of str
-        Names of the trained models; all others are baselines.
+        Names of the trained models.
+    ensembles : sequence of str
+        Names of the ensembles of their seeds, which look like networks; all others are baselines.
     scale : int
         Fine cells per coarse cell.
     confidence : float
@@ -82,6 +89,7 @@ class Study:
     scores: Mapping[Run, str]
     predictions: Mapping[Run, str]
     networks: Sequence[str]
+    ensembles: Sequence[str]
     scale: int
     confidence: float
     places: Mapping[str, tuple[float, float]]
@@ -89,7 +97,12 @@ class Study:
     @cached_property
     def shown(self) -> list[str]:
         """Models that figures with lines have room for, the chosen network first."""
-        return leading(self.summary, self.variable, self.networks)
+        return leading(self.summary, self.variable, self.networks, ensembles=self.ensembles)
+
+    @property
+    def drawn_through(self) -> list[str]:
+        """Models that look like networks."""
+        return [*self.networks, *self.ensembles]
 
     @cached_property
     def seeds(self) -> dict[str, int]:
@@ -105,14 +118,25 @@ class Study:
     def _opened(self) -> dict[str, xr.Dataset]:
         return {model: io.open_dataset(self.scores[model, self.seeds[model]]) for model in self.shown}
 
+    @cached_property
+    def _ensembles(self) -> dict[str, xr.Dataset]:
+        ranked = list(scores_of(self.summary, self.variable, "crps", "validation"))[:MOST_ENSEMBLES]
+        return {model: io.open_dataset(self.scores[model, self.seeds[model]]) for model in ranked}
+
+    def of_members(self, name: str) -> dict[str, xr.DataArray]:
+        """Return a variable of the files of scores, by model; of those with members, the lowest CRPS first."""
+        chosen = {model: fields.get(f"{self.variable}_{name}") for model, fields in self._ensembles.items()}
+        return {model: field for model, field in chosen.items() if field is not None}
+
     def scored(self, name: str) -> dict[str, xr.DataArray]:
         """Return a variable of the files of scores, by model; of those that are shown and have it."""
         chosen = {model: fields.get(f"{self.variable}_{name}") for model, fields in self._opened.items()}
         return {model: field for model, field in chosen.items() if field is not None and field.notnull().any()}
 
     def predicted(self, model: str) -> xr.DataArray:
-        """Return the prediction of a model (time, Y, X), lazily opened."""
-        return io.open_dataset(self.predictions[model, self.seeds[model]])[self.variable].chunk({"time": STEPS})
+        """Return the prediction of a model (time, Y, X), lazily opened; of an ensemble its mean."""
+        opened = io.open_dataset(self.predictions[model, self.seeds[model]])
+        return ensemble_mean(opened[self.variable].chunk({"time": STEPS}))
 
     def rows(self, metric: str) -> pd.DataFrame:
         """Return the rows of a score on the test period, of the models that are shown."""
@@ -160,7 +184,7 @@ def _steps(time: xr.DataArray, moving: Moving) -> list[int]:
 
 
 def _ranking(study: Study) -> Figure | None:
-    return ranking(study.summary, study.variable, networks=study.networks, confidence=study.confidence)
+    return ranking(study.summary, study.variable, networks=study.drawn_through, confidence=study.confidence)
 
 
 def _taylor(study: Study) -> Figure | None:
@@ -170,7 +194,7 @@ def _taylor(study: Study) -> Figure | None:
     )
     pairs = {name: (spread[name], correlation[name]) for name in spread if name in correlation}
     pairs = {name: pair for name, pair in pairs.items() if np.isfinite(pair).all()}
-    return taylor(pairs, networks=study.networks) if pairs else None
+    return taylor(pairs, networks=study.drawn_through) if pairs else None
 
 
 def _spectra(study: Study) -> Figure | None:
@@ -179,20 +203,42 @@ def _spectra(study: Study) -> Figure | None:
         return None
     grid = Grid.of(study.truth)
     shortest = 2 * study.scale * min(mean_spacing(grid.lat, grid.lon))
-    powers = {name: spectrum.dropna("wavenumber") for name, spectrum in predicted.items()}
+    powers, members = (
+        {name: spectrum.dropna("wavenumber") for name, spectrum in each.items()}
+        for each in (predicted, study.scored("spectrum_members"))
+    )
     reference = next(iter(true.values())).dropna("wavenumber")
-    return spectra(powers, reference, units=study.units, coarse_km=shortest, networks=study.networks)
+    return spectra(
+        powers, reference, units=study.units, coarse_km=shortest, networks=study.drawn_through, members=members
+    )
+
+
+def _rank_histogram(study: Study) -> Figure | None:
+    shares = study.of_members("rank_histogram")
+    return rank_histogram(shares, networks=study.drawn_through) if shares else None
+
+
+def _reliability(study: Study) -> Figure | None:
+    names = ("frequency", "forecast", "count")
+    parts = {name: study.of_members(f"reliability_{name}") for name in names}
+    diagrams = {
+        model: xr.Dataset({name: parts[name][model] for name in names}).dropna("threshold", how="all")
+        for model in parts["count"]
+    }
+    return reliability(diagrams, networks=study.drawn_through, units=study.units) if diagrams else None
 
 
 def _percentiles(study: Study) -> Figure | None:
     rows = study.rows("quantile_bias").dropna(subset=["threshold", "value"])
     unit = unit_of(study.summary, study.variable, "quantile_bias")
-    return quantile_biases(rows, unit=unit, networks=study.networks, confidence=study.confidence) if len(rows) else None
+    if rows.empty:
+        return None
+    return quantile_biases(rows, unit=unit, networks=study.drawn_through, confidence=study.confidence)
 
 
 def _quantiles(study: Study) -> Figure | None:
     predictions = {name: study.predicted(name) for name in study.shown}
-    return quantile_quantile(study.truth, predictions, units=study.units, networks=study.networks)
+    return quantile_quantile(study.truth, predictions, units=study.units, networks=study.drawn_through)
 
 
 def _parts(column: Literal["season", "region"]) -> Callable[[Study], Figure | None]:
@@ -204,7 +250,7 @@ def _parts(column: Literal["season", "region"]) -> Callable[[Study], Figure | No
             rows,
             column=column,
             unit=unit_of(rows, study.variable, "rmse"),
-            networks=study.networks,
+            networks=study.drawn_through,
             confidence=study.confidence,
         )
 
@@ -213,7 +259,7 @@ def _parts(column: Literal["season", "region"]) -> Callable[[Study], Figure | No
 
 def _errors(study: Study) -> Figure | None:
     series = study.scored("rmse_by_step")
-    return errors_in_time(series, units=study.units, networks=study.networks) if series else None
+    return errors_in_time(series, units=study.units, networks=study.drawn_through) if series else None
 
 
 def _places(study: Study) -> Figure | None:
@@ -228,9 +274,9 @@ def _places(study: Study) -> Figure | None:
         return series.assign_coords(lat=float(grid.lat[cell]), lon=float(grid.lon[cell]))
 
     true = {name: at(study.truth, cell) for name, cell in cells.items()}
-    models = [study.shown[0], *[name for name in study.shown if name not in study.networks][:1]]
+    models = [study.shown[0], *[name for name in study.shown if name not in study.drawn_through][:1]]
     predicted = {name: {model: at(study.predicted(model), cell) for model in models} for name, cell in cells.items()}
-    return series_at_places(true, predicted, units=study.units, networks=study.networks)
+    return series_at_places(true, predicted, units=study.units, networks=study.drawn_through)
 
 
 # In the order of the report.
@@ -243,5 +289,7 @@ DRAWN: dict[str, Callable[[Study], Figure | None]] = {
     "seasons": _parts("season"),
     "regions": _parts("region"),
     "errors-in-time": _errors,
+    "rank-histogram": _rank_histogram,
+    "reliability": _reliability,
     "places": _places,
 }

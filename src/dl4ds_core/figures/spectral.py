@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.figures.looks import GRID, TRUTH, handles, legend_below, looks
+from dl4ds_core.figures.looks import GRID, TRUTH, Look, handles, legend_below, looks
 from dl4ds_core.figures.style import MUTED, WIDTH, power_of_ten, style
 from dl4ds_core.report.text import difference_unit_text, labelled
 
 _SMALLEST_RATIO = 1e-4  # of powers: what is smaller lies below the axis
+_OF_MEAN: dict[str, Any] = {"linewidth": 1.3, "linestyle": (0, (1, 1.3))}
 _NARROW = 5  # of the ends of an axis with a tick at nearly each digit
 _MARKS = 0.1  # of the figure's diagonal, between two markers of a line
 
@@ -28,10 +30,13 @@ def spectra(
     truth: xr.DataArray,
     *,
     networks: Collection[str],
+    members: Mapping[str, xr.DataArray] | None = None,
     units: str = "",
     coarse_km: float | None = None,
 ) -> Figure:
     """Show the mean power spectra of models and truth, and below them their ratio to the truth.
+
+    Of ensembles the spectrum of the members is shown, and by a thin dotted line that of their mean, which is smoother.
 
     Parameters
     ----------
@@ -41,6 +46,8 @@ def spectra(
         The same of the truth.
     networks : collection of str
         Names of the trained models, see `looks`; all others are baselines.
+    members : mapping of str to xarray.DataArray, optional
+        Mean power of the members of those models that have such.
     units : str
         Of the predictand.
     coarse_km : float, optional
@@ -58,6 +65,8 @@ def spectra(
         raise DataError(f"coarse_km: expected the length of a wave in km, found {coarse_km}")
     reference = _power(truth, numbers, "truth")
     powers = {name: _power(prediction[name], numbers, name) for name in shown}
+    means = {name: powers[name] for name in members or {} if name in shown}
+    powers |= {name: _power((members or {})[name], numbers, f"the members of {name}") for name in means}
     with style():
         figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
@@ -69,7 +78,11 @@ def spectra(
             marks = (_MARKS * place / len(shown), _MARKS)
             for axes, values in ((above, powers[name]), (below, ratios[place])):
                 axes.plot(numbers, values, linewidth=1.1, markevery=marks, **look.line, **look.dot)
-        entries = [Line2D([], [], color=TRUTH, linewidth=2.6, label="truth"), *handles(shown)]
+        for name, power in means.items():
+            for axes, values in ((above, power), (below, power / reference)):
+                axes.plot(numbers, values, color=shown[name].colour, **_OF_MEAN)
+        ratios += [power / reference for power in means.values()]
+        entries = [Line2D([], [], color=TRUTH, linewidth=2.6, label="truth"), *_entries(shown, means)]
         if coarse_km is not None:
             for axes in (above, below):
                 axes.axvline(1 / coarse_km, color=MUTED, linewidth=0.9, linestyle=":", zorder=0.5)
@@ -81,6 +94,17 @@ def spectra(
         _logarithmic_spectra(above, below, numbers, np.concatenate(ratios))
         legend_below(figure, entries)
     return figure
+
+
+def _entries(shown: Mapping[str, Look], means: Collection[str]) -> list[Line2D]:
+    """Return what explains the models, ensembles by their members and by their mean."""
+    entries = []
+    for name, look in shown.items():
+        (line,) = handles({f"{name}, members" if name in means else name: look})
+        entries.append(line)
+        if name in means:
+            entries.append(Line2D([], [], color=look.colour, label=f"{name}, mean", **_OF_MEAN))
+    return entries
 
 
 def _wavenumbers(truth: xr.DataArray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.files import atomic
 
 #: Values of a chunk in the files that are written: about a megabyte.
@@ -42,6 +43,8 @@ def write(dataset: xr.Dataset, path: str | Path, attributes: Mapping[str, Any]) 
             encoding[name] = {"dtype": "float64", "_FillValue": None}
             if variable.ndim > 1:  # coordinates of each cell of a large grid
                 encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
+        elif name in dataset.dims and variable.dtype == np.int64:
+            encoding[name] = {"dtype": "int32"}  # CF 1.8 knows no longer ones
     if "time" in dataset.dims:
         encoding["time"] = {"units": _time_units(dataset["time"]), "dtype": "float64", "_FillValue": None}
         if dataset["time"].dtype.kind == "M":
@@ -76,10 +79,11 @@ def _flat(dataset: xr.Dataset, fields: set[str]) -> xr.Dataset:
 
 
 def _chunk_sizes(variable: xr.Variable) -> tuple[int, ...]:
-    """Return chunks of about a megabyte, along time only: good for single steps and for whole series."""
-    cells = int(np.prod([size for dim, size in variable.sizes.items() if dim != "time"]))
+    """Return chunks of about a megabyte, along time only and of one member: good for single steps and whole series."""
+    whole = {dim: 1 if dim == MEMBER else size for dim, size in variable.sizes.items()}
+    cells = int(np.prod([size for dim, size in whole.items() if dim != "time"]))
     steps = max(1, STORED_VALUES // max(cells, 1))
-    return tuple(min(size, steps) if dim == "time" else size for dim, size in variable.sizes.items())
+    return tuple(min(size, steps) if dim == "time" else size for dim, size in whole.items())
 
 
 def _time_units(time: xr.DataArray) -> str:

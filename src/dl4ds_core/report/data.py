@@ -135,9 +135,9 @@ def _grid(name: str, samples: xr.Dataset) -> dict[str, Any]:
 
 
 def runs(config: Config) -> list[tuple[str, int]]:
-    """Return (model, seed) of every network and seed, then (baseline, 0) of every baseline."""
+    """Return (model, seed) of every network and seed, then (name, 0) of every baseline and ensemble of seeds."""
     networks = [(model, seed) for model in config.models for seed in config.seeds]
-    return networks + [(baseline, 0) for baseline in config.baselines]
+    return networks + [(name, 0) for name in (*config.baselines, *config.ensembles)]
 
 
 def by_run(config: Config, root: str | Path, files: Iterable[str | Path]) -> dict[tuple[str, int], list[Path]]:

@@ -50,6 +50,10 @@ CAPTIONS = {
     "seasons": "RMSE by season, test period.",
     "regions": "RMSE by region, test period.",
     "errors-in-time": "RMSE over the domain at each step of the test period.",
+    "rank-histogram": "How often so many members are below the truth, test period, relative to a flat histogram: high "
+    "ends mean too little spread, a high middle too much, a slope a bias. Ties are divided among ranks.",
+    "reliability": "Reliability, test period: how often events happened that were predicted with some probability, and "
+    "how often that was.",
     "places": "Time series at some places, around the largest error of the chosen network there.",
     "animation": "Truth beside the prediction of the chosen network.",
 }
@@ -61,6 +65,10 @@ PARTS = (
     ("Bias by region", "bias", "region"),
     ("Bias of percentiles (%), mean over cells", "quantile_bias", "threshold"),
     ("Fractions skill score by threshold and width of the neighbourhood (cells)", "fss", "threshold"),
+    ("CRPS by season", "crps", "season"),
+    ("CRPS by region", "crps", "region"),
+    ("Brier score by threshold", "brier", "threshold"),
+    ("Reliability of the Brier score by threshold", "reliability", "threshold"),
 )
 SHOWN_BASELINES = 3
 """So many baselines, the best, are shown with figures of their own: the page would be twice as large with all."""
@@ -153,7 +161,7 @@ def _content(
     inputs: Mapping[str, pd.DataFrame],
     comparison: pd.DataFrame,
 ) -> dict[str, Any]:
-    networks = list(config.models)
+    networks = [*config.models, *config.ensembles]
     confidence = config.verification.bootstrap.confidence
     variables = [name for name in config.data.predictands if name in set(summary["variable"])]
     labels = {name: _label(samples, name) for name in variables}
@@ -167,7 +175,13 @@ def _content(
         "scenarios": scenario_tables(config, summary, inputs),
         "words": [
             summary_in_words(
-                summary, name, networks=networks, confidence=confidence, label=labels[name], comparison=comparison
+                summary,
+                name,
+                networks=list(config.models),
+                ensembles=list(config.ensembles),
+                confidence=confidence,
+                label=labels[name],
+                comparison=comparison,
             )
             for name in variables
         ],
@@ -191,6 +205,7 @@ def _content(
         "settings": tables.settings_table(config),
         "first": labels.get(variables[0], "") if len(variables) > 1 else "",
         "baselines_shown": SHOWN_BASELINES,
+        "ensembles": list(config.ensembles),
         "bootstrap": config.verification.bootstrap,
         "regions": regions_in_words(config),
         "sources": redacted({name: source.model_dump(mode="json") for name, source in config.sources.items()}),
@@ -198,7 +213,7 @@ def _content(
 
 
 def _order(summary: pd.DataFrame, variables: Sequence[str], networks: Sequence[str]) -> list[str]:
-    """Return networks, then baselines, in the order of the ranking of the first predictand on validation."""
+    """Return networks and ensembles of them, then baselines, in the order of the first predictand on validation."""
     found: list[str] = []
     for split in ("validation", "test"):
         for variable in variables:
@@ -220,14 +235,15 @@ def _models(
     unit = samples.get("variables", {}).get(first, {}).get("units") or config.data.predictands[first].units or ""
     several = len(config.data.predictands) > 1
     typical = typical_seeds(summary, first, order)
-    best = [name for name in order if name not in config.models][:SHOWN_BASELINES]
+    trained = [*config.models, *config.ensembles]
+    best = [name for name in order if name not in trained][:SHOWN_BASELINES]
     models = []
     for number, name in enumerate(order, 1):
         seeds = sorted(seed for model, seed in figures if model == name)
         seed = typical[name] if typical.get(name) in seeds else next(iter(seeds), None)
         trainings = {each: history for (model, each), history in histories.items() if model == name}
         paths = sorted(map(Path, figures[(name, seed)]), key=_place) if seed is not None else []
-        if name not in [*config.models, *best]:
+        if name not in [*trained, *best]:
             paths = []
         shown = [_figure(path, several) for path in paths]
         if shown or trainings:
@@ -235,7 +251,7 @@ def _models(
                 {
                     "id": f"model-{number}",
                     "name": name,
-                    "network": name in config.models,
+                    "network": name in trained,
                     "words": model_in_words(config, name) if name in config.models else "",
                     "seed": seed if len(seeds) > 1 else None,
                     "figures": shown,

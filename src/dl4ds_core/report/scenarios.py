@@ -43,12 +43,13 @@ def scenario_tables(config: Config, summary: pd.DataFrame, inputs: Mapping[str, 
         ``outside`` (variable, below, above; in per cent).
     """
     found = []
+    trained = [*config.models, *config.ensembles]
     for name, scenario in config.prediction.scenarios.items():
         for variable in config.data.predictands:
             rows = summary[(summary["scenario"] == name) & (summary["variable"] == variable)]
             metrics = [metric for metric in COLUMNS if metric in set(rows["metric"])]
             medians = rows.groupby(["model", "metric"])["value"].median().unstack()
-            order = sorted(medians.index, key=lambda model: (model not in config.models, _error(medians, model)))
+            order = sorted(medians.index, key=lambda model: (model not in trained, _error(medians, model)))
             found.append(
                 {
                     "scenario": name,
@@ -59,7 +60,7 @@ def scenario_tables(config: Config, summary: pd.DataFrame, inputs: Mapping[str, 
                     "rows": [
                         {
                             "model": model,
-                            "network": model in config.models,
+                            "network": model in trained,
                             "cells": [_cell(float(medians[metric][model])) for metric in metrics],
                         }
                         for model in order

@@ -99,9 +99,15 @@ def typical_seeds(summary: pd.DataFrame, variable: str, models: Collection[str])
 
 
 def leading(
-    summary: pd.DataFrame, variable: str, networks: Collection[str], *, most: int = 5, baselines: int = 2
+    summary: pd.DataFrame,
+    variable: str,
+    networks: Collection[str],
+    *,
+    ensembles: Collection[str] = (),
+    most: int = 5,
+    baselines: int = 2,
 ) -> list[str]:
-    """Return the models that a figure has room for: the best networks, then the best baselines, on validation.
+    """Return the models that a figure has room for: networks, ensembles and baselines, the best on validation of each.
 
     The first is the chosen network, where there is one with a score.
 
@@ -113,12 +119,16 @@ def leading(
         The predictand whose RMSE decides.
     networks : collection of str
         Names of the trained models; all others are baselines.
+    ensembles : collection of str
+        Names of the ensembles of seeds, which are none.
     most, baselines : int
-        How many networks and baselines at most.
+        How many networks and, of each kind, others at most.
     """
     ranked = list(scores_of(summary, variable, "rmse", "validation"))
     trained = [name for name in ranked if name in networks]
-    return trained[:most] + [name for name in ranked if name not in networks][:baselines]
+    of_seeds = [name for name in ranked if name in ensembles]
+    simple = [name for name in ranked if name not in (*networks, *ensembles)]
+    return trained[:most] + of_seeds[:baselines] + simple[:baselines]
 
 
 def kept_epoch(history: pd.DataFrame) -> pd.Series | None:

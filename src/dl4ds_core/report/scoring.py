@@ -33,6 +33,12 @@ SHORT_NAMES = {
     "high_spell_bias": "Bias of high or wet spells",
     "low_spell_bias": "Bias of low or dry spells",
     "correlation_length_bias": "Bias of corr. length",
+    "crps": "CRPS",
+    "spread_skill": "Spread over error",
+    "rank_deviation": "Dev. of ranks",
+    "energy_score": "Energy score",
+    "member_power_ratio": "Power of members, short waves",
+    "member_spectral_distance": "Dist. of members' spectra",
     **{f"bias_{name}": index.symbol for name, index in INDICES.items()},
 }
 
@@ -45,6 +51,10 @@ GROUPS = {
     "Structure of fields": (
         *("ssim", "psnr", "pattern_correlation", "coarse_rmse", "spectral_distance", "power_ratio"),
         *("correlation_length_bias",),
+    ),
+    "Ensembles": (
+        *("crps", "spread_skill", "rank_deviation", "brier", "reliability", "energy_score", "member_power_ratio"),
+        "member_spectral_distance",
     ),
     "Climate indices: bias of the mean over years": tuple(f"bias_{name}" for name in INDICES),
 }

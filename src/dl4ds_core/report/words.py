@@ -9,6 +9,7 @@ import pandas as pd
 
 from dl4ds_core.config import Config, model_settings
 from dl4ds_core.config.verification import Region
+from dl4ds_core.report.members import members_in_words
 from dl4ds_core.report.scores import Score, parts_of, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, number
 
@@ -72,10 +73,11 @@ def summary_in_words(
     *,
     networks: Collection[str],
     confidence: float,
+    ensembles: Collection[str] = (),
     label: str = "",
     comparison: pd.DataFrame | None = None,
 ) -> list[str]:
-    """Say which network is best on validation, how it does on test, and how the best baseline does.
+    """Say which network is best on validation, how it does on test, how the best baseline does, and the best ensemble.
 
     Parameters
     ----------
@@ -84,9 +86,11 @@ def summary_in_words(
     variable : str
         The predictand.
     networks : collection of str
-        Names of the trained models; all others are baselines.
+        Names of the trained models.
     confidence : float
         Probability of the intervals.
+    ensembles : collection of str
+        Names of the ensembles of their seeds; all others are baselines.
     label : str
         Name of the predictand for the reader; default: ``variable``.
     comparison : pandas.DataFrame, optional
@@ -105,7 +109,8 @@ def summary_in_words(
         return [f"No network has been scored on the validation period for {label or variable}."]
     best = candidates[0]
     sentences = [_chosen(best, validation[best], len(candidates), unit, label or variable)]
-    simple = next((name for name in validation if name not in networks), None)
+    further = (*networks, *ensembles)
+    simple = next((name for name in validation if name not in further), None)
     if simple and validation[simple].value < validation[best].value:
         sentences.append(f"On validation, the baseline {simple} is better still ({_value(validation[simple], unit)}).")
     if best not in test:
@@ -114,19 +119,20 @@ def summary_in_words(
     sentences.append(
         f"On the test period its RMSE is {_value(score, unit)}{_interval(score, unit, confidence)}{_seeds(score)}."
     )
-    baselines = {name: test[name] for name in test if name not in networks}
+    baselines = {name: test[name] for name in test if name not in further}
     if baselines:
         name = next(iter(baselines))
         sentences.append(_comparison(score, name, baselines[name], unit, confidence, _row(comparison, variable, name)))
         sentences.append(
             _all_networks({model: test[model] for model in test if model in networks}, baselines[name], name)
         )
-    further = [
+    about = [
         _rivals({name: test[name] for name in test if name in networks}, comparison, variable, best),
         _where_and_when(summary, variable, best, unit),
         _detail(summary, variable, best),
+        members_in_words(summary, variable, confidence=confidence),
     ]
-    sentences += filter(None, further)
+    sentences += filter(None, about)
     return sentences
 
 

@@ -16,7 +16,8 @@ from dl4ds_core.verification import moments
 from dl4ds_core.verification.bootstrap import CountArray, FloatArray, intervals, resampled_sums
 from dl4ds_core.verification.indices import Index, quantity_of
 from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions, terms
-from dl4ds_core.verification.structure import Setting, Structure, Terms, spectral_terms
+from dl4ds_core.verification.structure import Setting, Structure
+from dl4ds_core.verification.structures import Structures
 
 __all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "Parts", "Scores"]
 
@@ -83,6 +84,8 @@ class Scores:
         What scores of the structure of fields must know.
     parts : Parts
         Regions and seasons.
+    ensemble : bool
+        Whether there are members, which have scores of their own.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class Scores:
         clock: moments.Clock,
         setting: Setting,
         parts: Parts,
+        *,
+        ensemble: bool = False,
     ) -> None:
         self.dims = area.dims
         whole = area.values.astype(np.float64) / float(area.sum())
@@ -103,6 +108,7 @@ class Scores:
         self.unit = str(truth.attrs["units"])
         self.long_name = truth.attrs.get("long_name", truth.name)
         self.time = truth["time"]
+        self._ensemble = ensemble
         self.clock = clock
         quantity = quantity_of(truth)
         self.wet = quantity.wet(clock.days) if quantity else None
@@ -113,14 +119,14 @@ class Scores:
         """Map ``(Y, X)`` of each score, or ``(Y, X, threshold)``."""
         self._labels: dict[str, FloatArray] = {}
         self._comments: dict[str, str] = {}
-        self._totals = {name: np.zeros((2, *whole.shape)) for name, _ in functions(fields=True)}
+        self._local = functions(fields=True, ensemble=ensemble)
+        self._totals = {metric.name: np.zeros((2, *whole.shape)) for metric, _ in self._local}
         """Per cell: sum over time of each local score of fields, and number of steps where it is defined."""
         self._steps: dict[str, FloatArray] = {}
         """Sum over a region ``(region, time)`` of area times each local score of fields and term of pooled scores."""
         self._areas: dict[str, FloatArray] = {}
         """Area ``(region, time)`` that those sums are over, that of the whole domain being 1."""
-        self._structure: dict[object, Terms] = {}
-        """Terms ``(time, ...)`` of the scores of structure, by the function that gives them."""
+        self._structures = Structures(setting, counts, ensemble=ensemble)
         shape = (self.area.shape[0], counts.shape[0])
         self._sums = {metric.name: np.zeros(shape) for metric, _ in by_moments("cells")}
         self._weights = {name: np.zeros(shape) for name in self._sums}
@@ -130,22 +136,26 @@ class Scores:
         """Series ``(cell, time)`` of some cells, and their areas."""
 
     def add_fields(
-        self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice], data_range: float
+        self,
+        forecast: xr.DataArray,
+        observation: xr.DataArray,
+        members: xr.DataArray | None = None,
+        *,
+        chunk: dict[str, slice],
     ) -> None:
-        """Take in some whole fields ``(time, Y, X)``."""
+        """Take in some whole fields ``(time, Y, X)``, and the members ``(member, time, Y, X)`` of an ensemble."""
         steps = chunk["time"]
-        for name, function in functions(fields=True):
-            local = function(forecast, observation, data_range=data_range)
+        for metric, function in self._local:
+            name = metric.name
+            given = members if metric.members else forecast
+            local = function(given, observation, data_range=self.setting.data_range)
             defined = local.notnull().values
             values = np.where(defined, local.values, 0.0)
             self._totals[name] += values.sum(axis=0), defined.sum(axis=0)
             for collected, each in ((self._steps, values), (self._areas, defined)):
                 self._per_step(collected, name)[:, steps] = np.einsum("ryx,tyx->rt", self.area, each)
             self._comments[name] = local.attrs.get("comment", "")
-        for made in dict.fromkeys(each.source.terms for each in METRICS.values() if isinstance(each.source, Structure)):
-            kept = self._structure.setdefault(made, {})
-            for name, values in made(forecast.values, observation.values, self.setting).items():
-                kept.setdefault(name, np.full((self._record, *values.shape[1:]), np.nan))[steps] = values
+        self._structures.add(forecast.values, observation.values, None if members is None else members.values, steps)
 
     def add_series(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice]) -> None:
         """Take in some whole series ``(Y, X, time)``."""
@@ -163,8 +173,8 @@ class Scores:
         valid += area.sum(axis=1)[:, None] if series.valid is None else area @ series.valid
         place = box, some.reshape(observation.shape[:2])
         self._add_moments(series, area, enough, place)
-        for name, function in functions(fields=False):
-            self._keep(name, self._called(name, function, *pair), enough, place)
+        for metric, function in functions(fields=False):
+            self._keep(metric.name, self._called(metric.name, function, *pair), enough, place)
         chosen = self._some[box].ravel()[some]
         if chosen.any():
             self._pairs.append([pair[0][chosen], pair[1][chosen], area[_WHOLE][chosen]])
@@ -176,7 +186,7 @@ class Scores:
             if not steps.any():
                 self._comments[name] += "; every window holds missing cells, so nothing is defined"
                 logger.warning("%s of %s is undefined: every window holds missing cells", name, self.long_name)
-            elif (steps < self._record).any():
+            elif self._comments[name] and (steps < self._record).any():  # those of single cells say nothing
                 self._comments[name] += "; undefined where the window holds missing cells"
         fields = {}
         for metric in METRICS.values():
@@ -195,8 +205,8 @@ class Scores:
         return fields
 
     def curves(self) -> dict[str, xr.DataArray]:
-        """Series and spectra beside the maps: RMSE of each step, resampled RMSE and MAE, and mean spectra."""
-        fields = {}
+        """Series and curves beside the maps: RMSE of each step, resampled RMSE and MAE, and those of `Structures`."""
+        fields: dict[str, xr.DataArray] = {}
         for metric, source in by_moments("pooled"):
             if not source.by_step:
                 continue
@@ -206,22 +216,15 @@ class Scores:
             attributes = {"long_name": f"{metric.long_name} of {self.long_name}", "units": self._unit(metric)}
             fields[f"{metric.name}_by_step"] = xr.DataArray(series, {"time": self.time}, ["time"], attrs=attributes)
             fields[f"{metric.name}_resampled"] = xr.DataArray(resampled, dims=["sample"], attrs=attributes)
-        numbers = self.setting.wavenumbers
-        if numbers.size:
-            axis = xr.DataArray(numbers, dims=["wavenumber"], attrs={"long_name": "wavenumber", "units": "km-1"})
-            for which, text in (("forecast", "prediction"), ("observation", "truth")):
-                mean = np.nanmean(self._structure[spectral_terms][which], axis=0)
-                attributes = {"long_name": f"power spectrum of {self.long_name}, {text}"}
-                attributes["units"] = f"({self._unit(METRICS['rmse'])})2"
-                fields[f"spectrum_{text}"] = xr.DataArray(mean, {"wavenumber": axis}, ["wavenumber"], attrs=attributes)
+        fields |= self._structures.curves(str(self.long_name), self._unit(METRICS["rmse"]))
         return fields
 
     def rows(self, name: str, confidence: float) -> list[dict[str, object]]:
         """Rows of the table for this predictand."""
         rows: list[dict[str, object]] = []
         for metric in METRICS.values():
-            if isinstance(metric.source, Index):
-                continue  # of `Annual`
+            if isinstance(metric.source, Index) or (metric.members and not self._ensemble):
+                continue  # of `Annual`, or of what isn't there
             about = {"variable": name, "metric": metric.name, "unit": self._unit(metric)}
             for where, value, resampled in self._scored(metric):
                 lower, upper = intervals(resampled, confidence=confidence)
@@ -231,7 +234,7 @@ class Scores:
     def _scored(self, metric: Metric) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
         """Each value of a score: what it is about, the value, and that of each resample ``(sample,)``."""
         if isinstance(metric.source, Structure):
-            yield from self._structured(metric.source)
+            yield from self._structures.scored(metric.source)
         elif not (metric.fields or isinstance(metric.source, moments.Moments | Index)):
             yield from self._by_some_cells(metric.name, metric.source)
         else:
@@ -241,32 +244,6 @@ class Scores:
             if metric.domain == "pooled" and getattr(metric.source, "by_step", True):
                 for season, steps in self.parts.seasons.items():
                     yield {"season": season}, *self._values(metric, _WHOLE, steps)
-
-    def _structured(self, structure: Structure) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
-        made = self._structure[structure.terms]
-        defined = {key: ~np.isnan(values) for key, values in made.items()}
-        filled = {key: np.where(defined[key], values, 0.0) for key, values in made.items()}
-
-        def means(counts: FloatArray) -> Terms:
-            return {
-                key: moments.ratio(
-                    np.tensordot(counts, filled[key], axes=1), np.tensordot(counts, defined[key].astype(float), axes=1)
-                )
-                for key in made
-            }
-
-        score = structure.score
-        whole = score(means(np.ones(self._record)), self.setting)
-        drawn = means(self.counts.astype(np.float64))
-        resampled = [
-            score({key: values[sample] for key, values in drawn.items()}, self.setting)
-            for sample in range(self.counts.shape[0])
-        ]
-        for place, (threshold, scale) in enumerate(structure.labels(self.setting)):
-            values = np.array([each[place] for each in resampled])
-            if structure.centred and np.isfinite(values).any():
-                values += whole[place] - np.nanmedian(values)
-            yield {"threshold": threshold, "scale": scale}, float(whole[place]), values
 
     def _by_some_cells(
         self, name: str, function: Callable[..., xr.DataArray]

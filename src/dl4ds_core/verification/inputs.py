@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.errors import DataError
 
-__all__ = ["Seen", "check_coordinates", "check_units", "check_values", "predictands", "read"]
+__all__ = ["Seen", "check_coordinates", "check_units", "check_values", "predictands", "read", "read_members"]
 
 Chunk = Mapping[str, slice]
 
 
 def predictands(prediction: xr.Dataset, truth: xr.Dataset, dims: tuple[str, ...]) -> list[str]:
-    """Return the names of the fields with these dimensions, in any order.
+    """Return the names of the fields with these dimensions, in any order; those of predictions may have members too.
 
     Raises
     ------
@@ -25,8 +26,8 @@ def predictands(prediction: xr.Dataset, truth: xr.Dataset, dims: tuple[str, ...]
         If there is none, or the two datasets have different ones.
     """
     found = [
-        [str(name) for name, field in data.data_vars.items() if set(field.dims) == set(dims)]
-        for data in (prediction, truth)
+        [str(name) for name, field in data.data_vars.items() if set(field.dims) - further == set(dims)]
+        for data, further in ((prediction, {MEMBER}), (truth, set()))
     ]
     if not found[1] or set(found[0]) != set(found[1]):
         raise DataError(f"Expected a prediction of the predictands {found[1]}; found {found[0]}. Predict again.")
@@ -111,7 +112,7 @@ def check_values(
     infinite = {"truth": 0, "prediction": 0}
     for chunk in chunks:
         observed = truth.isel(chunk).transpose(*dims).values
-        predicted = prediction.isel(chunk).transpose(*dims).values
+        predicted = prediction.isel(chunk).transpose(..., *dims).values  # all members
         valid = ~np.isnan(observed)
         steps += valid.sum(axis=0)
         total = np.where(valid, area.values, 0.0).sum(axis=(1, 2))
@@ -120,7 +121,7 @@ def check_values(
         missing += int((np.isnan(predicted) & valid).sum())
         infinite["truth"] += int(np.isinf(observed).sum())
         infinite["prediction"] += int((np.isinf(predicted) & valid).sum())
-    values = int(steps.sum())
+    values = int(steps.sum()) * prediction.sizes.get(MEMBER, 1)
     for what, count in infinite.items():
         if count:
             raise DataError(
@@ -148,14 +149,40 @@ def read(
     Returns
     -------
     tuple of xarray.DataArray
-        Prediction and truth with these dimensions; where the truth is missing, both are.
+        Prediction, the mean of its members where it has such, and truth with these dimensions; where the truth is
+        missing, both are.
     """
     observation = truth.isel(chunk).transpose(*dims).astype(np.float64).load()
-    values = prediction.isel(chunk).transpose(*dims).astype(np.float64).values
+    piece = prediction.isel(chunk).transpose(..., *dims)
+    if MEMBER not in piece.dims:
+        return _where_known(piece.astype(np.float64).values, observation), observation
+    values = np.zeros(observation.shape)
+    for number in range(piece.sizes[MEMBER]):  # so that there is one member in memory
+        values += piece.isel({MEMBER: number}).values
+    return _where_known(values / piece.sizes[MEMBER], observation), observation
+
+
+def read_members(
+    prediction: xr.DataArray, truth: xr.DataArray, chunk: Chunk, dims: tuple[str, ...]
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Read a piece with all members ``(member, *dims)``, in double precision.
+
+    Returns
+    -------
+    tuple of xarray.DataArray
+        As of `read`, and then the members; where the truth is missing, all are.
+    """
+    observation = truth.isel(chunk).transpose(*dims).astype(np.float64).load()
+    values = prediction.isel(chunk).transpose(MEMBER, *dims).astype(np.float64).values
+    values = np.where(np.isnan(observation.values), np.nan, values)
+    members = xr.DataArray(values, observation.coords, (MEMBER, *dims))
+    return observation.copy(data=values.mean(axis=0)), observation, members
+
+
+def _where_known(values: npt.NDArray[np.float64], observation: xr.DataArray) -> xr.DataArray:
+    """Return values with the coordinates of an observation, missing where it is."""
     missing = np.isnan(observation.values)
-    if missing.any():
-        values = np.where(missing, np.nan, values)
-    return observation.copy(data=values), observation
+    return observation.copy(data=np.where(missing, np.nan, values) if missing.any() else values)
 
 
 def _equal(truth: xr.Dataset, other: xr.Dataset | xr.DataArray, name: str, dims: tuple[str, str]) -> bool:

@@ -9,14 +9,14 @@ from typing import Literal
 import xarray as xr
 
 from dl4ds_core.io import difference_units
-from dl4ds_core.verification import moments, structure
+from dl4ds_core.verification import ensemble, moments, structure
 from dl4ds_core.verification.distribution import perkins, quantile_bias, wasserstein
 from dl4ds_core.verification.indices import INDICES, Index
 from dl4ds_core.verification.moments import Moments
 from dl4ds_core.verification.spatial import ssim
 from dl4ds_core.verification.structure import PERFECT_PSNR, Structure
 
-__all__ = ["METRICS", "Metric", "by_moments", "functions", "terms"]
+__all__ = ["METRICS", "Metric", "by_moments", "functions", "structures", "terms"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Metric:
         The domain's value: the mean of the cells' values, or pooled over cells and steps. Both weight cells by area.
     fields : bool
         Whether a function is one of fields.
+    members : bool
+        Whether the score is one of the members of an ensemble: the function, or the terms of a `Structure`, get these
+        ``(member, time, Y, X)`` in place of the forecast. Predictions with fewer than two members don't have it.
     """
 
     name: str
@@ -52,11 +55,14 @@ class Metric:
     source: Moments | Structure | Index | Callable[..., xr.DataArray]
     domain: Literal["pooled", "cells"] = "cells"
     fields: bool = False
+    members: bool = False
 
     def __post_init__(self) -> None:
         """Check that the domain's value can be had."""
         if self.domain == "pooled" and not (self.fields or isinstance(self.source, Moments | Structure)):
             raise TypeError(f"METRICS: the score {self.name}, pooled from series, needs moments")
+        if self.members and not (self.fields or isinstance(self.source, Structure)):
+            raise TypeError(f"METRICS: the score {self.name}, of members, needs a structure or a function of fields")
 
 
 METRICS: dict[str, Metric] = {
@@ -84,6 +90,19 @@ METRICS: dict[str, Metric] = {
         Metric("power_ratio", "power of short waves", "1", 1, structure.POWER_RATIO, "pooled"),
         Metric("correlation_length_bias", "bias of the correlation length", "km", 0, structure.LENGTH, "pooled"),
         Metric("fss", "fractions skill score", "1", 1, structure.FRACTIONS, "pooled"),
+        Metric("crps", "CRPS", "same", 0, ensemble.crps, "pooled", fields=True, members=True),
+        *(
+            Metric(name, long_name, unit, perfect, source, "pooled", members=True)
+            for name, long_name, unit, perfect, source in (
+                ("spread_skill", "spread over error", "1", 1, ensemble.SPREAD_SKILL),
+                ("rank_deviation", "deviation of ranks from flat", "1", 0, ensemble.RANKS),
+                ("brier", "Brier score", "1", 0, ensemble.BRIER),
+                ("reliability", "reliability of the Brier score", "1", 0, ensemble.RELIABILITY),
+                ("energy_score", "energy score", "same", 0, ensemble.ENERGY),
+                ("member_power_ratio", "power of short waves of members", "1", 1, ensemble.POWER_RATIO),
+                ("member_spectral_distance", "distance of log spectra of members", "dB", 0, ensemble.SPECTRAL_DISTANCE),
+            )
+        ),
         *(
             Metric(f"bias_{name}", f"bias of {index.symbol}", difference_units(index.unit), 0, index)
             for name, index in INDICES.items()
@@ -93,12 +112,23 @@ METRICS: dict[str, Metric] = {
 """The scores, by name, in the order of tables and figures."""
 
 
-def functions(*, fields: bool) -> list[tuple[str, Callable[..., xr.DataArray]]]:
-    """Return name and function of the scores that are given by one, of fields or of series."""
+def functions(*, fields: bool, ensemble: bool = False) -> list[tuple[Metric, Callable[..., xr.DataArray]]]:
+    """Return the scores that are given by a function, of fields or of series; those of members for an ensemble only."""
     return [
-        (metric.name, metric.source)
+        (metric, metric.source)
         for metric in METRICS.values()
-        if metric.fields == fields and not isinstance(metric.source, Moments | Structure | Index)
+        if metric.fields == fields
+        and (ensemble or not metric.members)
+        and not isinstance(metric.source, Moments | Structure | Index)
+    ]
+
+
+def structures(*, ensemble: bool) -> list[tuple[Metric, Structure]]:
+    """Return the scores of the structure of fields; those of members for an ensemble only."""
+    return [
+        (metric, metric.source)
+        for metric in METRICS.values()
+        if isinstance(metric.source, Structure) and (ensemble or not metric.members)
     ]
 
 

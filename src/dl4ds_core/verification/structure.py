@@ -27,6 +27,8 @@ __all__ = [
     "Setting",
     "Structure",
     "largest_box",
+    "power_ratio",
+    "spectral_distance",
     "spectral_terms",
 ]
 
@@ -224,7 +226,8 @@ def spectral_terms(forecast: FloatArray, observation: FloatArray, setting: Setti
     return {"forecast": setting.spectra(forecast), "observation": setting.spectra(observation)}
 
 
-def _spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+def spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    """Return the root mean square over wavenumbers of the difference of two spectra, dB."""
     if not setting.wavenumbers.size:
         return np.array([np.nan])
     forecast, observation = means["forecast"], means["observation"]
@@ -233,7 +236,8 @@ def _spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> Flo
     return np.array([np.sqrt(((10 * np.log10(ratio)) ** 2).mean())])
 
 
-def _power_ratio(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+def power_ratio(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    """Return the ratio of the variances at short waves, of prediction and truth."""
     # A ring has as many waves as it is long.
     weights = setting.wavenumbers * _short(setting)
     below = (weights * means["observation"]).sum()
@@ -342,7 +346,7 @@ def _only(term: str, finish: Callable[[FloatArray], FloatArray] = np.asarray) ->
 PSNR = Structure(_psnr_terms, _only("decibel"))
 PATTERN = Structure(_pattern_terms, _only("correlation"))
 COARSE = Structure(_coarse_terms, _only("square", np.sqrt))
-SPECTRAL_DISTANCE = Structure(spectral_terms, _spectral_distance, centred=True)
+SPECTRAL_DISTANCE = Structure(spectral_terms, spectral_distance, centred=True)
 LENGTH = Structure(_lag_terms, _length_bias)
-POWER_RATIO = Structure(spectral_terms, _power_ratio)
+POWER_RATIO = Structure(spectral_terms, power_ratio)
 FRACTIONS = Structure(_fraction_terms, _fraction_score, _fraction_labels)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dl4ds_core.ensembles import members_of
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
 from dl4ds_core.grids.sphere import mean_spacing
@@ -70,6 +71,9 @@ def verify(
     all steps always has them. SSIM needs a whole window of valid cells; without any it is NaN, and the map's
     ``comment`` says so.
 
+    A prediction may have members: all scores are then those of their mean but those of the members themselves, which
+    need two or more (`Metric.members`).
+
     Fields are read in pieces of bounded size: whole fields of some steps, then whole series of some cells. So
     memory doesn't grow with the record (but for the resamples' counts), and files are best stored in chunks
     that are long in time and small in space.
@@ -78,7 +82,7 @@ def verify(
     ----------
     prediction, truth : xarray.Dataset
         The same predictands ``(time, Y, X)`` with equal coordinates and ``units``, in memory or lazily opened, on a
-        grid of any kind.
+        grid of any kind. Those of the prediction may have a dimension ``member`` too.
     area : xarray.DataArray
         Cell areas ``(Y, X)``, in any unit, such as `Grid.area`.
     data_ranges : mapping of str to float
@@ -108,7 +112,9 @@ def verify(
     xarray.Dataset
         Maps ``<predictand>_<metric>(Y, X)`` with ``long_name`` and ``units``, on the grid of the truth with its CF
         coordinates; beside them ``<predictand>_<metric>_by_step(time)``, ``<predictand>_<metric>_resampled(sample)``
-        and ``<predictand>_spectrum_prediction(wavenumber)`` and ``..._truth``.
+        and ``<predictand>_spectrum_prediction(wavenumber)`` and ``..._truth``; of an ensemble also ``..._members``,
+        ``<predictand>_rank_histogram(rank)`` and ``<predictand>_reliability_<frequency, forecast and
+        count>(threshold, bin)``.
     pandas.DataFrame
         One row per predictand, metric and, where there are such, threshold, scale, season and region: variable, metric,
         unit, threshold, scale, season, region, value, lower, upper. Beside the bias of a climate index,
@@ -135,8 +141,9 @@ def verify(
         name: Annual(truth[name], area, cells, None if indices is None else indices.get(name), samples, seed)
         for name in names
     }
+    members = members_of(prediction)
     seen = {
-        name: inputs.check_values(name, prediction[name], truth[name], area, _time_chunks(truth[name]))
+        name: inputs.check_values(name, prediction[name], truth[name], area, _time_chunks(truth[name], members))
         for name in names
     }
     time = truth["time"]
@@ -152,9 +159,11 @@ def verify(
         events = tuple((thresholds or {}).get(name, ())) or _percentiles(truth[name])
         box = largest_box(seen[name].steps < np.isfinite(seen[name].mean).sum())
         setting = Setting(area.values, mean_spacing(grid.lat, grid.lon), scale, float(data_ranges[name]), events, box)
-        scores = Scores(truth[name], area, counts, seen[name].steps, clock, setting, parts)
-        for chunk in _time_chunks(truth[name]):
-            scores.add_fields(*inputs.read(prediction[name], truth[name], chunk, dims), chunk, float(data_ranges[name]))
+        ensemble = members_of(prediction[name]) > 1
+        scores = Scores(truth[name], area, counts, seen[name].steps, clock, setting, parts, ensemble=ensemble)
+        read = inputs.read_members if ensemble else inputs.read
+        for chunk in _time_chunks(truth[name], members):
+            scores.add_fields(*read(prediction[name], truth[name], chunk, dims), chunk=chunk)
         for chunk in _cell_chunks(truth[name], grid.dims, samples):
             pair = inputs.read(prediction[name], truth[name], chunk, (*grid.dims, "time"))
             scores.add_series(*pair, chunk)
@@ -191,9 +200,10 @@ def _percentiles(truth: xr.DataArray) -> tuple[float, ...]:
     return tuple(np.unique(np.nanpercentile(truth.isel(time=chosen).values, EVENTS)).tolist())
 
 
-def _time_chunks(field: xr.DataArray) -> Iterator[dict[str, slice]]:
+def _time_chunks(field: xr.DataArray, members: int = 0) -> Iterator[dict[str, slice]]:
+    """Pieces of the record whose fields, all members together, are of bounded size."""
     cells = math.prod(size for dim, size in field.sizes.items() if dim != "time")
-    step = max(1, _ARRAY_BYTES // (8 * cells))
+    step = max(1, _ARRAY_BYTES // (8 * cells * max(1, members)))
     for first in range(0, field.sizes["time"], step):
         yield {"time": slice(first, first + step)}
 

@@ -190,7 +190,8 @@ class TestCoarseEntries:
 
     def test_without_coarse_predictands_there_are_fewer_baselines(self, content: Content) -> None:
         content["data"] |= {"coarse": {"from": "none"}, "predictors": {"z": {"source": "src", "variable": "z"}}}
-        assert parse(content).baselines == ["climatology", "multiple-regression", "ridge"]
+        expected = ["climatology", "multiple-regression", "ridge", "climatological-ensemble"]
+        assert parse(content).baselines == expected
 
 
 @pytest.mark.parametrize(

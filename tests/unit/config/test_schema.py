@@ -72,6 +72,7 @@ def test_one_path_needs_no_list(content: Content) -> None:
         ("seeds", [], "seeds: list should have at least 1 item"),
         ("seeds", [0], "seeds.0: input should be greater than or equal to 1, found 0"),
         ("seeds", [1, 1], "seeds: expected different numbers, found [1, 1]"),
+        ("prediction", {"seed_ensemble": True}, "prediction.seed_ensemble: needs two seeds or more, found [1]; add"),
         ("sources", {}, "sources: dictionary should have at least 1 item"),
         ("sources.src.paths", [], "sources.src: expected either `paths` or `downloads`"),
         ("sources.src.downloads", [{"url": "https://a/b", "sha256": "0" * 64}], "sources.src: expected either"),
@@ -303,3 +304,15 @@ def test_scalers_of_a_model_named_default_are_its_own(content: Content) -> None:
     models = {"default": {**network, "normalization": {"default": {"method": "minmax"}}}, "other": network}
     config = parse(changed(content, "models", models))
     assert model_settings(config, "default").scalers != model_settings(config, "other").scalers
+
+
+def test_ensembles_of_seeds(content: Content) -> None:
+    network = {"backbone": "resnet", "upsampling": "spc"}
+    content |= {"models": {"a": network, "b": network}, "seeds": [3, 5]}
+    assert parse(content).ensembles == {}
+    content["prediction"] = {"seed_ensemble": True}
+    assert parse(content).ensembles == {"a-seeds": "a", "b-seeds": "b"}
+    content["models"]["a-seeds"] = network
+    assert "models.a-seeds: this is the name of the ensemble of the seeds of a (prediction.seed_ensemble)" in problem(
+        content
+    )

@@ -70,7 +70,7 @@ def demo_and_era5(script, make_grids, make_parts, entry, folders, demo: Path, da
 
 
 def of_grid_kind(kind: str, script, make_grids, make_parts, entry, folder: Path) -> dict[str, Path]:
-    """Products with missing cells on a grid of a kind: samples, prediction, scores and change."""
+    """Products with missing cells on a grid of a kind: samples, prediction, ensemble, scores of both, and change."""
     field = field_on(kind)
     field[:, :3, :3] = np.nan
     field[5, 9, 9] = np.nan
@@ -82,11 +82,16 @@ def of_grid_kind(kind: str, script, make_grids, make_parts, entry, folder: Path)
         folder, folder / "input.nc", given, SCALE, grids["fine"], "tas", context=context, missing="mask", about=ABOUT
     )
     made = {**parts, **{f"{grid} grid": file for grid, file in grids.items()}}
-    made |= {name: folder / f"{name}.nc" for name in ("prediction", "warmer", "scores", "change", "distance")}
+    names = ("prediction", "warmer", "ensemble", "scores", "ensemble-scores", "change", "distance")
+    made |= {name: folder / f"{name}.nc" for name in names}
     files = {grid: str(file) for grid, file in parts.items()}
-    for name, seed in (("prediction", 1), ("warmer", 2)):
+    for name, seed, baseline in (
+        ("prediction", 1, "bilinear-corrected"),
+        ("warmer", 2, "bilinear-corrected"),
+        ("ensemble", 1, "climatological-ensemble"),
+    ):
         script("baseline").main(
-            name="bilinear-corrected",
+            name=baseline,
             scale=SCALE,
             context=context,
             train=files,
@@ -96,24 +101,25 @@ def of_grid_kind(kind: str, script, make_grids, make_parts, entry, folder: Path)
             predictions={"test": str(made[name])},
         )
     (folder / "statistics.json").write_text(json.dumps({"tas": [0.0, 20.0]}))
-    script("verify").main(
-        predictions={"test": str(made["prediction"])},
-        truths={"test": files["fine"]},
-        statistics=str(folder / "statistics.json"),
-        model="bilinear-corrected",
-        seed=0,
-        settings={
-            "bootstrap": {"block": "5d", "samples": 5, "confidence": 0.9},
-            "thresholds": {},
-            "indices": {},
-            "regions": {"north": {"lat": [0, 90], "lon": None, "field": None, "min": None, "below": None}},
-        },
-        scale=SCALE,
-        static=None,
-        about=ABOUT,
-        scores=str(made["scores"]),
-        rows=str(folder / "scores.csv"),
-    )
+    for name, scores in (("prediction", "scores"), ("ensemble", "ensemble-scores")):
+        script("verify").main(
+            predictions={"test": str(made[name])},
+            truths={"test": files["fine"]},
+            statistics=str(folder / "statistics.json"),
+            model=name,
+            seed=0,
+            settings={
+                "bootstrap": {"block": "5d", "samples": 5, "confidence": 0.9},
+                "thresholds": {},
+                "indices": {},
+                "regions": {"north": {"lat": [0, 90], "lon": None, "field": None, "min": None, "below": None}},
+            },
+            scale=SCALE,
+            static=None,
+            about=ABOUT,
+            scores=str(made[scores]),
+            rows=str(folder / f"{scores}.csv"),
+        )
     script("change").main(
         predictions=[str(made["warmer"]), str(made["prediction"])],
         coarse=[files["coarse"]] * 2,
@@ -217,7 +223,7 @@ def test_calendar_units_source_and_provenance(products):
 def test_products_are_read_on_the_grid_they_were_made_on(products, kind):
     grid = Grid.of(io.open_dataset(products[f"{kind} fine grid"]))
     assert grid.kind == kind
-    for name in ("fine", "prediction", "scores", "change", "distance"):
+    for name in ("fine", "prediction", "ensemble", "scores", "ensemble-scores", "change", "distance"):
         assert Grid.of(io.open_dataset(products[f"{kind} {name}"])).same(grid)
     assert Grid.of(io.open_dataset(products[f"{kind} coarse"])).same(
         Grid.of(io.open_dataset(products[f"{kind} coarse grid"]))
@@ -226,7 +232,11 @@ def test_products_are_read_on_the_grid_they_were_made_on(products, kind):
         with io.open_dataset(products[f"{kind} {name}"]) as dataset:
             # Beside the maps of scores are their series and spectra.
             fields = {field: values for field, values in dataset.data_vars.items() if values.ndim > 1}
-            maps = [metric for metric in METRICS.values() if not isinstance(metric.source, Structure | Index)]
+            maps = [
+                metric
+                for metric in METRICS.values()
+                if not (metric.members or isinstance(metric.source, Structure | Index))
+            ]
             several = len(PERCENTILES) - 1
             assert len(fields) == {"prediction": 1, "scores": len(maps) + several, "change": 3}[name]
             for field, values in fields.items():

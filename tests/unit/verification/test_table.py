@@ -49,8 +49,12 @@ LIBRARY = ("bias", "mae", "rmse", "pearson", "spearman", "std_ratio", "perkins",
 
 
 def of_any_record() -> list[str]:
-    """Scores that need no years."""
-    return [name for name, metric in METRICS.items() if not isinstance(metric.source, verification.Index)]
+    """Scores that need no years and no members."""
+    return [
+        name
+        for name, metric in METRICS.items()
+        if not (metric.members or isinstance(metric.source, verification.Index))
+    ]
 
 
 def test_rows(results: Results) -> None:
