@@ -66,9 +66,7 @@ CHECKED = {
     **{key: GIVEN[key] for key in ("experiment", "sources", "data", "split")},
     "prediction": {"scenarios": GIVEN.get("prediction", {}).get("scenarios", {})},
     "models": {
-        name: plain(
-            model.model_copy(update={"training": None, "normalization": None, "prediction": None, "noise": 0})
-        )
+        name: plain(model.model_copy(update={"training": None, "normalization": None, "prediction": None, "noise": 0}))
         for name, model in CONFIG.models.items()
     },
     "verification": {"bootstrap": {"block": CONFIG.verification.bootstrap.block}},

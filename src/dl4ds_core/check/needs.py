@@ -40,7 +40,8 @@ def note_needs(
     scored = [int(np.isin(labels, ["validation", "test"]).sum()) for labels in folds.values()]
     # With folds, those that are scored are kept once more, together.
     samples = (sum(used) + (sum(scored) if len(folds) > 1 else 0)) * step_values
-    runs = len(config.models) * len(config.seeds) * (2 if config.ensembles else 1) + len(config.baselines)
+    drawn = sum(config.members(name).count for name in config.models)
+    runs = drawn * len(config.seeds) * (2 if config.ensembles else 1) + len(config.baselines)
     if "climatological-ensemble" in config.baselines:
         runs += MEMBERS - 1
     predictions = runs * sum(scored) * len(truth) * fine_cells
