@@ -44,8 +44,12 @@ def model_in_words(config: Config, name: str) -> str:
     parts = [
         f"{network.backbone.capitalize()} with {network.upsampling}, {size}",
         f"localized layer: {network.localized}" if network.localized != "none" else "no localized layer",
-        f"loss: {loss}",
+        f"loss: {loss}" + (", adversarial" if training.mode == "adversarial" else ""),
     ]
+    if network.distribution is not None:
+        parts.append(f"gives a distribution: {network.distribution}")
+    if network.noise:
+        parts.append(f"{network.noise} channels of noise")
     parts += [f"{key} {kind}" for key, kind in network.constraints.items()]
     return "; ".join(parts) + "."
 

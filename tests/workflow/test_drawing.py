@@ -1,0 +1,51 @@
+"""Networks that draw, and a GAN, from configuration to scores, by two ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dl4ds_core.training.adversarial import TERMS
+from dl4ds_core.verification import read_summary
+
+NETWORK = {"backbone": "resnet", "upsampling": "spc", "filters": 8, "blocks": 1}
+GAN = {"mode": "adversarial", "adversarial": {"pretrain_epochs": 1}, "discriminator": {"filters": 8, "blocks": 1}}
+MODELS = {
+    "gan": NETWORK | {"noise": 1, "training": GAN},
+    "gaussian": NETWORK | {"distribution": "gaussian", "prediction": {"members": {"count": 4}}},
+    "crps": NETWORK | {"noise": 1, "training": {"loss": {"crps": 1.0}, "members": 2}},
+    "plain": NETWORK,
+}
+MEMBERS = {"gan": 3, "gaussian": 4, "crps": 3}
+
+
+def test_all_that_draws_runs_to_the_report(fresh: Any, tiny: dict[str, Any]) -> None:
+    tiny["models"] = MODELS
+    tiny["training"] = tiny.get("training", {}) | {"epochs": 2}
+    tiny["prediction"] = {"members": {"count": 3}}
+    tiny["verification"] = {
+        "baselines": ["bilinear"],
+        "bootstrap": {"samples": 20, "block": "2y"},
+        "animation": {"steps": 0},
+        "explain": {"steps": 4, "repeats": 1},
+    }
+    tiny["execution"] = {"workers": 2}
+    fresh.run(tiny, "report")
+    for name in MODELS:
+        with xr.open_dataset(fresh.results / name / "seed1/prediction.nc") as predicted:
+            assert predicted.sizes.get("member") == MEMBERS.get(name)
+            assert np.isfinite(predicted["tas"]).all()
+            if name in MEMBERS:
+                assert float(predicted["tas"].std("member").max()) > 0
+    history = pd.read_csv(fresh.results / "gan/seed1/history.csv")
+    assert history.loc[0, list(TERMS)].isna().all()
+    assert np.isfinite(history.loc[1, list(TERMS)].to_numpy(dtype=float)).all()
+    rows = read_summary(fresh.results / "verification/summary.csv")
+    scored = rows[(rows["metric"] == "crps") & (rows["split"] == "test") & (rows["region"] == "")]
+    assert set(scored["model"]) == set(MEMBERS)
+    page = (fresh.results / "report.html").read_text(encoding="utf-8")
+    assert "Rank histograms" in page
+    assert "adversarial" in page
