@@ -6,6 +6,7 @@ networks. doi:10.1109/CVPR.2017.632
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,10 @@ class AdversarialTrainer(Trainer):
             both: tf.function(partial(self._adversarial_step, both=both), reduce_retracing=True, autograph=False)
             for both in (True, False)
         }
+
+    @property
+    def _same_on_all_ranks(self) -> Sequence[Any]:
+        return [*self.network.variables, *self.discriminator.variables]
 
     def _counts(self) -> bool:
         return self.progress.epoch > self.options.pretrain_epochs

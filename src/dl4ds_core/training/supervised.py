@@ -235,12 +235,17 @@ class Trainer:
         for variable, values in zip(self.network.variables, self._best, strict=True):
             variable.assign(values)
         self.ranks.broadcast(self.network.variables)
-        return self.progress, self.ranks.require_equal(self.network.variables)
+        return self.progress, self.ranks.require_equal(self._same_on_all_ranks)
 
     @property
     def _score_kept(self) -> str:
         """Column of the validation's score that is shown, and that says which epoch is kept, if one does."""
         return "rmse" if self._kept_by == "last" else self._kept_by
+
+    @property
+    def _same_on_all_ranks(self) -> Sequence[Any]:
+        """Variables that all ranks must end with bitwise equal."""
+        return self.network.variables
 
     @property
     def steps(self) -> int:
