@@ -4,6 +4,7 @@ from dl4ds_core.layers.activations import ConcatenatedReLU
 from dl4ds_core.layers.attention import ChannelAttention
 from dl4ds_core.layers.batch_normalization import BatchNormalization, part_of_batch
 from dl4ds_core.layers.constraints import Constrain, Floor
+from dl4ds_core.layers.detail import Detail
 from dl4ds_core.layers.distributions import DistributionParameters, raw_channels
 from dl4ds_core.layers.dropout import FeatureDropout, share_dropout
 from dl4ds_core.layers.interpolate import Interpolate
@@ -21,6 +22,7 @@ __all__ = [
     "Constrain",
     "ConvolutionalLSTM",
     "CropLike",
+    "Detail",
     "DistributionParameters",
     "FeatureDropout",
     "Floor",
