@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from dl4ds_core.config.training import Discriminator
-from dl4ds_core.layers import ConcatenateStatic
+from dl4ds_core.layers import ConcatenateStatic, Detail
 
 #: Slope of the activation below zero.
 SLOPE = 0.2
@@ -28,8 +28,10 @@ def build_discriminator(
 ) -> keras.Model:
     """Build a discriminator of two residual branches, one for each grid, that judges each coarse cell by itself.
 
-    It has convolutions only, so that it works on grids and patches of any size. The fine branch ends with blocks of
-    ``scale`` x ``scale`` cells brought to one, for whatever scale; both are joined on the coarse grid.
+    The fine branch sees the field and its detail: the departures from the means over coarse cells, in units of their
+    standard deviation, which the layer ``detail`` has to be told. There are convolutions only, so that it works on
+    grids and patches of any size. The fine branch ends with blocks of ``scale`` x ``scale`` cells brought to one, for
+    whatever scale; both are joined on the coarse grid.
 
     Parameters
     ----------
@@ -65,7 +67,9 @@ def build_discriminator(
     coarse = keras.Input((*window, None, None, channels), name="coarse")
     fine = keras.Input((None, None, outputs), name="fine")
     fields = keras.Input((None, None, static), name="static") if static else None
-    x = fine if fields is None else ConcatenateStatic(name="with_static")([fine, fields])
+    x = layers.Concatenate(name="with_detail")([fine, Detail(scale, name="detail")(fine)])
+    if fields is not None:
+        x = ConcatenateStatic(name="with_static")([x, fields])
     x = _branch(x, max(settings.filters // 2, FEWEST), settings.blocks, "fine")
     x = _activated(layers.Conv2D(settings.filters, scale, strides=scale, name="fine_blocks")(x), "fine_blocks")
     given = coarse

@@ -18,7 +18,7 @@ from dl4ds_core.draws import Stream, generator
 from dl4ds_core.layers import part_of_batch
 from dl4ds_core.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
 from dl4ds_core.models.discriminator import build_discriminator
-from dl4ds_core.pipeline import Batch
+from dl4ds_core.pipeline import Batch, Samples
 from dl4ds_core.training.supervised import Trainer, arrays, stop_flags
 
 #: Columns of the history besides those of every training. The accuracy is the share of judgements of truth that are
@@ -27,6 +27,8 @@ TERMS = ("pixel_loss", "adversarial_loss", "discriminator_loss", "discriminator_
 #: Decay of the mean gradient in Adam, as is usual for a discriminator (Radford et al. 2016,
 #: doi:10.48550/arXiv.1511.06434).
 MEMORY = 0.5
+#: Samples, evenly spread, that say how large detail is.
+LOOKED_AT = 64
 
 
 class AdversarialTrainer(Trainer):
@@ -48,6 +50,7 @@ class AdversarialTrainer(Trainer):
             context=self.context,
             time_window=self.settings.network.time_window,
         )
+        self.discriminator.get_layer("detail").set_deviations(_deviations(self.samples, self.scale))
         self.opponent = keras.optimizers.Adam(training.learning_rate, beta_1=MEMORY)
         self.opponent.build(self.discriminator.trainable_variables)
         self.state += [*self.discriminator.variables, *self.opponent.variables]
@@ -158,3 +161,19 @@ class AdversarialTrainer(Trainer):
         cells = cells if len(cells.shape) == 4 else cells[None]
         mean = tf.reduce_mean(cells, axis=-1, keepdims=True)
         return tf.nn.avg_pool2d(mean, self.scale, self.scale, "VALID")
+
+
+def _deviations(samples: Samples, scale: int) -> np.ndarray:
+    """Return the standard deviation within coarse cells of each predictand, normalised units; one where there is none.
+
+    Of a coarse cell with missing ones nothing is known.
+    """
+    number = min(len(samples), LOOKED_AT)
+    _, fine, mask = samples.take(np.unique(np.linspace(0, len(samples) - 1, number).round().astype(np.int64)))
+    count, height, width, outputs = fine.shape
+    cells = (count, height // scale, scale, width // scale, scale, outputs)
+    variance = fine.reshape(cells).var(axis=(2, 4))
+    whole = np.ones(variance.shape, bool) if mask is None else mask.reshape(cells).min(axis=(2, 4)) > 0
+    sums, known = np.where(whole, variance, 0.0).sum(axis=(0, 1, 2)), whole.sum(axis=(0, 1, 2))
+    deviations = np.sqrt(sums / np.maximum(known, 1))
+    return np.where(deviations > 0, deviations, 1.0)

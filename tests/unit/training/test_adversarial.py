@@ -127,6 +127,16 @@ def test_patches_turned_and_with_static_fields(train):
     assert [given.name for given in trainer.discriminator.inputs] == ["coarse", "fine", "static"]
 
 
+def test_the_discriminator_knows_how_large_detail_is(train):
+    mask = random_mask(11)
+    trainer, *_ = train("x", masks=(mask, None), garbage=1e6, **GAN)
+    _, fine, _ = trainer.samples.take(np.arange(11))
+    whole = mask.reshape(11, 4, 2, 6, 2).min(axis=(2, 4)) > 0
+    variance = fine.reshape(11, 4, 2, 6, 2).astype(float).var(axis=(2, 4))[whole].mean()
+    found = trainer.discriminator.get_layer("detail").deviations.numpy()
+    np.testing.assert_allclose(found, [np.sqrt(variance)], rtol=1e-4)
+
+
 def test_the_discriminator_learns_to_tell(train):
     """Against a generator that hardly moves, its judgements get better than chance."""
     _, _, fit = train(
