@@ -103,7 +103,7 @@ def train(
             "last" if kept_by == "last" else "best",
             progress.best_epoch,
             "RMSE" if kept_by == "last" else SCORES[kept_by],
-            progress.best,
+            progress.history[-1]["validation_rmse"] if kept_by == "last" else progress.best,
             checksum[:12],
         )
         # The checkpoint stays until the launcher sees that all ranks have ended well.

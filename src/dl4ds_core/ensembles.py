@@ -10,7 +10,7 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 
-__all__ = ["MEMBER", "ensemble_mean", "joined_members", "member_axis", "members_of"]
+__all__ = ["MEMBER", "ensemble_mean", "joined_members", "member_axis", "members_of", "of_one_size"]
 
 MEMBER = "member"
 """Name of the dimension, and of its coordinate, which counts from 0."""
@@ -91,6 +91,19 @@ def joined_members(predictions: Sequence[xr.Dataset]) -> xr.Dataset:
         combine_attrs="override",
     )
     return joined.transpose(MEMBER, ...).assign_coords({MEMBER: member_axis(joined.sizes[MEMBER])})
+
+
+def of_one_size(predictions: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Return predictions with as many members as the smallest of them has, evenly spread over theirs."""
+    least = min(members_of(each) for each in predictions)
+    return [
+        each.isel({MEMBER: np.linspace(0, members_of(each) - 1, least).round().astype(int)}).assign_coords(
+            {MEMBER: member_axis(least)}
+        )
+        if members_of(each) > least > 0
+        else each
+        for each in predictions
+    ]
 
 
 def member_axis(count: int) -> xr.DataArray:

@@ -16,6 +16,7 @@ import xarray as xr
 
 from dl4ds_core import io, prediction
 from dl4ds_core.config.models import Model
+from dl4ds_core.ensembles import of_one_size
 from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.members import Members, sampled
 from dl4ds_core.models.networks import build_network
@@ -174,3 +175,15 @@ def test_files_with_members_are_read_back(made, record, tmp_path):
     with io.open_dataset(tmp_path / "p.nc") as stored:
         assert stored["tas"].dims == ("member", "time", "lat", "lon")
         assert stored["member"].dtype == np.int32, "which CF 1.8 knows"
+
+
+def test_folds_have_as_many_members_as_the_one_with_the_fewest():
+    many, few = (
+        xr.Dataset({"tas": (("member", "time"), np.arange(float(size))[:, None] * np.ones(3))}) for size in (10, 4)
+    )
+    first, second = of_one_size([many, few])
+    assert second is few
+    np.testing.assert_array_equal(first["tas"][:, 0], [0, 3, 6, 9])
+    assert first["member"].values.tolist() == [0, 1, 2, 3]
+    plain = xr.Dataset({"tas": ("time", np.ones(3))})
+    assert of_one_size([plain, plain]) == [plain, plain]

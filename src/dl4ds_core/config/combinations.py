@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from dl4ds_core.config.drawing import drawn
+from dl4ds_core.config.drawing import drawn, two_kinds
 from dl4ds_core.config.models import CONSERVING, Constraint, Model
 from dl4ds_core.config.training import Training, merged
 
@@ -28,6 +28,10 @@ def impossible_models(config: Config) -> Iterator[str]:
     for name, model in config.models.items():
         yield from _inputs(config, name, model)
         yield from _output(config, name, model)
+        conflict = two_kinds(config, name, model)
+        if conflict:
+            yield conflict
+            continue
         try:
             training = merged(config.training, model.training, likelihood=model.distribution is not None)
         except ValidationError as error:

@@ -19,6 +19,17 @@ NEEDS = {
 }
 
 
+def two_kinds(config: Config, name: str, model: Model) -> str | None:
+    """Say so where a network with a distribution would be trained as a generator."""
+    own = getattr(model.training, "mode", None)
+    if model.distribution is None or (own or config.training.mode) != "adversarial":
+        return None
+    return (
+        f"models.{name}.distribution: a GAN draws its fields from `noise`; leave this key out, or set "
+        "`training: {mode: supervised}` for this model"
+    )
+
+
 def drawn(config: Config, name: str, model: Model, training: Training) -> Iterator[str]:
     """Find what can't work, one line per problem, with the key and what to do instead."""
     key = f"models.{name}"
@@ -30,6 +41,9 @@ def drawn(config: Config, name: str, model: Model, training: Training) -> Iterat
             f"{key}.noise: a network learns to ignore noise by the loss {', '.join(training.loss)}; train it with "
             "`loss: {crps: 1}` or `mode: adversarial`, or leave `noise` out"
         )
+    for section in ("adversarial", "discriminator"):
+        if not adversarial and getattr(model.training, section, None) is not None:
+            yield f"{key}.training.{section}: it is for `mode: adversarial`; set that, or leave the key out"
     if model.distribution is None and "likelihood" in training.loss:
         yield f"{key}.distribution: the loss `likelihood` is that of a distribution; name one, or use another loss"
     if model.distribution is not None and "likelihood" not in training.loss:
@@ -37,11 +51,12 @@ def drawn(config: Config, name: str, model: Model, training: Training) -> Iterat
             f"{key}.training.loss: a network with a `distribution` is fitted by its `likelihood`; found "
             f"{', '.join(training.loss)}; leave the key out"
         )
-    if model.distribution is not None and adversarial:
-        yield (f"{key}.distribution: a GAN draws its fields from `noise`; leave out this key or `mode`")
+    if model.distribution is not None and "softmax" in model.constraints.values():
+        yield f"{key}.constraints: `softmax` makes values of a network's output, not of a sample; use `multiplicative`"
     if model.distribution == "bernoulli-gamma":
         yield from _from_zero_up(config, name, model)
-    own = model.prediction.members if model.prediction is not None else None
+    own = getattr(model.prediction, "members", None)
+    own = own if "method" in getattr(own, "model_fields_set", ()) else None
     method = (own or config.prediction.members).method
     if method in NEEDS and method != drawing_of(model):
         where = f"{key}.prediction.members.method" if own else "prediction.members.method"

@@ -54,7 +54,8 @@ class Members(Section):
         default="auto",
         description="What is drawn: `noise`, with `models.<name>.noise`; `sampling` from "
         "`models.<name>.distribution`; `dropout`, kept on. `auto`: what the network has, `dropout` with "
-        "`dropout.at_prediction`. `none`: one prediction, the mean of the distribution, or that of the first draw.",
+        "`dropout.at_prediction`. `none`: one prediction, the mean of the distribution (of transformed values, "
+        "where there is a `transform`), or that of the first draw.",
     )
     count: PositiveInt = Field(default=10, description="Members of networks that draw; others give one prediction.")
 

@@ -121,8 +121,10 @@ class Config(Section):
     def members(self, name: str) -> Members:
         """Return what a model's members are drawn by, and how many it gives: never `auto`, and one where none are."""
         model = self.models[name]
-        own = model.prediction.members if model.prediction is not None else None
-        wanted = own or self.prediction.members
+        wanted = self.prediction.members
+        own: Members | None = getattr(model.prediction, "members", None)
+        if own is not None:
+            wanted = wanted.model_copy(update=own.model_dump(exclude_unset=True))
         method = drawing_of(model) if wanted.method == "auto" else wanted.method
         return Members(method=method, count=1 if method == "none" else wanted.count)
 

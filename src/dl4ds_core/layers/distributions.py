@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 #: Raw parameters of each predictand by kind; of quantiles, one less than their number and one for their mean.
@@ -52,7 +53,7 @@ class DistributionParameters(keras.layers.Layer):
     - bernoulli-gamma: the mean, the probability :math:`p` that the value is above zero, and shape :math:`\alpha` and
       scale :math:`\beta` of the gamma distribution of what such a value is above zero, whose mean is
       :math:`p \alpha \beta`;
-    - quantiles: their mean, then each of them, ascending.
+    - quantiles: the mean of the distribution that they stand for (see `mean_weights`), then each of them, ascending.
 
     References
     ----------
@@ -97,7 +98,8 @@ class DistributionParameters(keras.layers.Layer):
         # What each quantile is above the one before it.
         rises = [ops.zeros_like(raw[0]), *(_positive(part) * (WIDTH / len(self.levels)) for part in raw[1:])]
         heights = ops.cumsum(ops.stack(rises, axis=-1), axis=-1)
-        quantiles = raw[0][..., None] + heights - ops.mean(heights, axis=-1, keepdims=True)
+        shares = ops.cast(mean_weights(self.levels), heights.dtype)
+        quantiles = raw[0][..., None] + heights - ops.sum(heights * shares, axis=-1, keepdims=True)
         return ops.concatenate([raw[0], *ops.unstack(quantiles, axis=-1)], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -108,6 +110,26 @@ class DistributionParameters(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "kind": self.kind, "outputs": self.outputs, "levels": self.levels}
+
+
+def mean_weights(levels: Sequence[float]) -> np.ndarray:
+    """Return how quantiles add up to a mean, (level,): of straight lines between them, as steep beyond the outermost.
+
+    >>> mean_weights([0.25, 0.5, 0.75]).tolist()
+    [0.375, 0.25, 0.375]
+    """
+    between = np.diff(levels)
+    weights = np.zeros(len(levels))
+    weights[:-1] += between / 2
+    weights[1:] += between / 2
+    for end, beside, share, width in (
+        (0, 1, levels[0], between[0]),
+        (-1, -2, 1.0 - levels[-1], between[-1]),
+    ):
+        further = share**2 / (2 * width)
+        weights[end] += share + further
+        weights[beside] -= further
+    return weights
 
 
 def _positive(raw: Any) -> Any:

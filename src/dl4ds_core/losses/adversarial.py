@@ -37,20 +37,21 @@ def generator_loss(kind: str, fake: Any) -> Any:
     return 0.5 * ops.square(fake - 1.0) if kind == "least-squares" else -fake
 
 
-def gradient_penalty(gradient: Any) -> Any:
+def gradient_penalty(gradient: Any, cells: Any) -> Any:
     """Return by how much the slope of a critic is not one, squared, for each sample, (batch,).
 
     Parameters
     ----------
     gradient : tensor
-        Of the mean judgement by the field, (batch, height, width, channels). The slope is that over a change of the
-        field by a root mean square of one, so that it doesn't depend on the number of cells.
+        Of the mean judgement by the field, (batch, height, width, channels); zero where a cell is missing. The slope is
+        that over a change of the field by a root mean square of one, so that it doesn't depend on the number of cells.
+    cells : tensor
+        Number of values of each field that are not missing, (batch,).
 
     References
     ----------
     Gulrajani, I. et al. (2017). Improved training of Wasserstein GANs. doi:10.48550/arXiv.1704.00028
     """
-    cells = ops.cast(ops.prod(ops.shape(gradient)[1:]), "float32")
     # Rounded off near zero, where the root has no slope.
     slope = ops.sqrt(cells * ops.sum(ops.square(gradient), axis=(1, 2, 3)) + 1e-12)
     return ops.square(slope - 1.0)

@@ -29,6 +29,7 @@ SHORT_NAMES = {
     "pattern_correlation": "Corr. of patterns",
     "coarse_rmse": "Coarse RMSE",
     "spectral_distance": "Dist. of spectra",
+    "short_spectral_distance": "Dist. at short waves",
     "power_ratio": "Power of short waves",
     "high_spell_bias": "Bias of high or wet spells",
     "low_spell_bias": "Bias of low or dry spells",
@@ -39,6 +40,7 @@ SHORT_NAMES = {
     "energy_score": "Energy score",
     "member_power_ratio": "Power of members, short waves",
     "member_spectral_distance": "Dist. of members' spectra",
+    "member_short_spectral_distance": "Dist. of members at short waves",
     **{f"bias_{name}": index.symbol for name, index in INDICES.items()},
 }
 
@@ -50,11 +52,13 @@ GROUPS = {
     "Distribution": ("std_ratio", "perkins", "wasserstein"),
     "Structure of fields": (
         *("ssim", "psnr", "pattern_correlation", "coarse_rmse", "spectral_distance", "power_ratio"),
+        "short_spectral_distance",
         *("correlation_length_bias",),
     ),
     "Ensembles": (
         *("crps", "spread_skill", "rank_deviation", "brier", "reliability", "energy_score", "member_power_ratio"),
         "member_spectral_distance",
+        "member_short_spectral_distance",
     ),
     "Climate indices: bias of the mean over years": tuple(f"bias_{name}" for name in INDICES),
 }

@@ -41,6 +41,7 @@ class AdversarialTrainer(Trainer):
         super().__init__(*arguments, **options)
         training = self.settings.training
         self.options = training.adversarial
+        self._prelude = self.options.pretrain_epochs
         self.discriminator = build_discriminator(
             training.discriminator,
             scale=self.scale,
@@ -62,9 +63,6 @@ class AdversarialTrainer(Trainer):
     @property
     def _same_on_all_ranks(self) -> Sequence[Any]:
         return [*self.network.variables, *self.discriminator.variables]
-
-    def _counts(self) -> bool:
-        return self.progress.epoch > self.options.pretrain_epochs
 
     def _take_step(self, batch: Batch, rate: float) -> tuple[float, float, dict[str, float], list[float], float]:
         if self.progress.epoch < self.options.pretrain_epochs:
@@ -127,7 +125,7 @@ class AdversarialTrainer(Trainer):
             total = pixel + self.options.weight * fooling
             telling = summed(discriminator_loss(kind, real, fake))
             if mixing is not None:
-                slopes = self._slopes(coarse, made, true, static, mixing)
+                slopes = self._slopes(coarse, made, true, static, mixing, mask, patches)
                 penalty = tf.reduce_sum(slopes * tf.reduce_mean(patches, axis=(1, 2, 3)) * weights)
                 telling += self.options.gradient_penalty * penalty
         own, other = self.network.trainable_variables, self.discriminator.trainable_variables
@@ -147,14 +145,17 @@ class AdversarialTrainer(Trainer):
         given = [tf.convert_to_tensor(each) for each in (coarse, fine, fields) if each is not None]
         return self.discriminator(given, training=True)
 
-    def _slopes(self, coarse: Any, made: Any, true: Any, static: Any, mixing: Any) -> Any:
-        """Return the penalty for the slopes of the critic between prediction and truth, (batch,)."""
+    def _slopes(self, coarse: Any, made: Any, true: Any, static: Any, mixing: Any, mask: Any, patches: Any) -> Any:
+        """Return the penalty for the slopes of the critic between prediction and truth, over valid cells, (batch,)."""
         share = mixing[:, None, None, None]
         between = share * true + (1.0 - share) * tf.stop_gradient(made)
+        valid = tf.ones_like(between) if mask is None else mask
+        total = tf.reduce_sum(patches, axis=(1, 2, 3))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(between)
-            judged = tf.reduce_sum(tf.reduce_mean(self._judged(coarse, between, static), axis=(1, 2, 3)))
-        return gradient_penalty(tape.gradient(judged, between))
+            weighted = tf.reduce_sum(self._judged(coarse, between, static) * patches, axis=(1, 2, 3))
+            judged = tf.reduce_sum(weighted / tf.where(total > 0, total, 1.0))
+        return gradient_penalty(tape.gradient(judged, between) * valid, tf.reduce_sum(valid, axis=(1, 2, 3)))
 
     def _patches(self, cells: Any) -> Any:
         """Return the weights of judgements, (1 or batch, height, width, 1): means of those of their fine cells."""

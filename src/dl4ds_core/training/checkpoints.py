@@ -67,10 +67,13 @@ class Progress:
         self.terms = {name: self.terms.get(name, 0.0) + value for name, value in terms.items()}
         self.seconds += seconds
 
-    def epochs_without_gain(self, column: str, delta: float) -> int:
-        """Return how many epochs are done since a score of the history last fell by more than ``delta``."""
-        lowest, last = float("inf"), 0
-        for row in self.history:
+    def epochs_without_gain(self, column: str, delta: float, after: int = 0) -> int:
+        """Return how many epochs are done since a score of the history last fell by more than ``delta``.
+
+        Epochs up to ``after`` don't count.
+        """
+        lowest, last = float("inf"), after
+        for row in self.history[after:]:
             if row[column] < lowest - delta:
                 lowest, last = row[column], int(row["epoch"])
         return self.epoch - last

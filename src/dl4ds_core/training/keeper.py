@@ -213,7 +213,7 @@ class Keeper:
         )
 
     def _best(self, progress: Progress) -> str:
-        if not progress.best_epoch:
+        if not math.isfinite(progress.best):
             return ""
         score = "" if self.best_by == "rmse" else f" {SCORES[self.best_by]}"
         return f" (best{score} {progress.best:.4f} in epoch {progress.best_epoch})"

@@ -7,7 +7,6 @@ one process.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import checkpoints, stopping
 from dl4ds_core.training.checkpoints import Progress
 from dl4ds_core.training.distributed import Ranks
+from dl4ds_core.training.finite import require_finite_step, require_finite_validation
 from dl4ds_core.training.forward import Forward
 from dl4ds_core.training.keeper import Keeper
 from dl4ds_core.training.objective import objective
@@ -128,6 +128,7 @@ class Trainer:
         self._physical_error = physical_error([scalers[f"fine.{name}"] for name in samples.predictands])
         self._loss = objective(settings, samples, scalers, ranks)
         self._kept_by = training.kept_by
+        self._prelude = 0  # epochs whose weights are not kept, and which don't count for patience
         # Without autograph, as nothing here branches on a tensor: reading the code of every layer took seconds.
         self._step = tf.function(self._training_step, reduce_retracing=True, autograph=False)
         self._score = tf.function(self._validation_step, reduce_retracing=True, autograph=False)
@@ -266,7 +267,7 @@ class Trainer:
 
     def _finished(self) -> bool:
         training, progress = self.settings.training, self.progress
-        idle = progress.epochs_without_gain(f"validation_{self._score_kept}", training.min_delta)
+        idle = progress.epochs_without_gain(f"validation_{self._score_kept}", training.min_delta, self._prelude)
         return progress.epoch >= training.epochs or (training.patience is not None and idle >= training.patience)
 
     def _epoch(self) -> None:
@@ -280,7 +281,7 @@ class Trainer:
             total, count, terms, flags, norm = self._take_step(batch, rate)
             ended = time.monotonic()
             progress.add_step(total, count, terms, ended - began)
-            self._require_finite(rate, total, norm)
+            require_finite_step(progress, rate, total, norm, self._kept())
             self._heed(flags)
             if self._keeper:
                 self._keeper.after_step(progress, ended - began)
@@ -293,23 +294,8 @@ class Trainer:
         total, count, *flags, norm = self._step(*arrays(batch), noise, stop_flags()).numpy().tolist()
         return total, count, {}, flags, norm
 
-    def _require_finite(self, rate: float, total: float, norm: float) -> None:
-        """Stop a training that has diverged, before what it has become is kept anywhere.
-
-        Raises
-        ------
-        TrainingError
-            If the loss or the gradient isn't finite.
-        """
-        if math.isfinite(total) and math.isfinite(norm):
-            return
-        what = "gradient" if math.isfinite(total) else "loss"
-        kept = f" {self._keeper.kept()}" if self._keeper else ""
-        raise TrainingError(
-            f"the {what} is no longer finite in step {self.progress.step} of epoch {self.progress.epoch + 1} at a "
-            f"learning rate of {rate:.3g};{kept} lower training.learning_rate, set training.clip_norm, or look for "
-            "outliers in the training data"
-        )
+    def _kept(self) -> str:
+        return self._keeper.kept() if self._keeper else ""
 
     def _heed(self, flags: Sequence[float]) -> None:
         """Stop if a rank was asked to: all ranks call this at the same place with the same sums of flags.
@@ -343,27 +329,26 @@ class Trainer:
         began = time.monotonic()
         validation, flags = self._validate()
         progress, seconds = self.progress, time.monotonic() - began
+        rate = float(self.optimizer.learning_rate.numpy())
         progress.end_epoch(
             {
                 "loss": progress.total / progress.count,
                 **{name: value / progress.count for name, value in progress.terms.items()},
                 **validation,
-                "learning_rate": float(self.optimizer.learning_rate.numpy()),
+                "learning_rate": rate,
                 "seconds": progress.seconds + seconds,
             }
         )
+        require_finite_validation(progress, rate, validation, self._kept())
         score = validation[f"validation_{self._score_kept}"]
-        if self._counts() and (score < progress.best or (self._kept_by == "last" and math.isfinite(score))):
-            progress.best, progress.best_epoch = score, progress.epoch
+        last = self._kept_by == "last"
+        if progress.epoch > self._prelude and (last or score < progress.best):
+            progress.best, progress.best_epoch = progress.best if last else score, progress.epoch
             self._best = [variable.numpy() for variable in self.network.variables]
         if not self._finished():
             self._heed(flags)
         if self._keeper:
             self._keeper.after_epoch(progress, seconds)
-
-    def _counts(self) -> bool:
-        """Whether the weights of the epoch that has ended may be kept."""
-        return True
 
     def _validate(self) -> tuple[dict[str, float], list[float]]:
         """Return the scores of the validation period, and the sums of the flags."""

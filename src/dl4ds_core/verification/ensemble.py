@@ -15,7 +15,14 @@ import xarray as xr
 
 from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.verification.moments import ratio
-from dl4ds_core.verification.structure import Setting, Structure, Terms, power_ratio, spectral_distance
+from dl4ds_core.verification.structure import (
+    Setting,
+    Structure,
+    Terms,
+    power_ratio,
+    short_spectral_distance,
+    spectral_distance,
+)
 
 __all__ = [
     "BRIER",
@@ -24,6 +31,7 @@ __all__ = [
     "POWER_RATIO",
     "RANKS",
     "RELIABILITY",
+    "SHORT_DISTANCE",
     "SPECTRAL_DISTANCE",
     "SPREAD_SKILL",
     "crps",
@@ -230,3 +238,4 @@ ENERGY = Structure(energy_terms, _energy)
 """Gneiting and Raftery (2007, doi:10.1198/016214506000001437)."""
 POWER_RATIO = Structure(member_spectral_terms, power_ratio)
 SPECTRAL_DISTANCE = Structure(member_spectral_terms, spectral_distance, centred=True)
+SHORT_DISTANCE = Structure(member_spectral_terms, short_spectral_distance, centred=True)

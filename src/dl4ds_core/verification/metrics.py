@@ -87,6 +87,14 @@ METRICS: dict[str, Metric] = {
         Metric("pattern_correlation", "correlation of patterns", "1", 1, structure.PATTERN, "pooled"),
         Metric("coarse_rmse", "RMSE of coarse means", "same", 0, structure.COARSE, "pooled"),
         Metric("spectral_distance", "distance of log spectra", "dB", 0, structure.SPECTRAL_DISTANCE, "pooled"),
+        Metric(
+            "short_spectral_distance",
+            "distance of log spectra at short waves",
+            "dB",
+            0,
+            structure.SHORT_DISTANCE,
+            "pooled",
+        ),
         Metric("power_ratio", "power of short waves", "1", 1, structure.POWER_RATIO, "pooled"),
         Metric("correlation_length_bias", "bias of the correlation length", "km", 0, structure.LENGTH, "pooled"),
         Metric("fss", "fractions skill score", "1", 1, structure.FRACTIONS, "pooled"),
@@ -101,6 +109,13 @@ METRICS: dict[str, Metric] = {
                 ("energy_score", "energy score", "same", 0, ensemble.ENERGY),
                 ("member_power_ratio", "power of short waves of members", "1", 1, ensemble.POWER_RATIO),
                 ("member_spectral_distance", "distance of log spectra of members", "dB", 0, ensemble.SPECTRAL_DISTANCE),
+                (
+                    "member_short_spectral_distance",
+                    "distance of members at short waves",
+                    "dB",
+                    0,
+                    ensemble.SHORT_DISTANCE,
+                ),
             )
         ),
         *(

@@ -23,11 +23,13 @@ __all__ = [
     "PERFECT_PSNR",
     "POWER_RATIO",
     "PSNR",
+    "SHORT_DISTANCE",
     "SPECTRAL_DISTANCE",
     "Setting",
     "Structure",
     "largest_box",
     "power_ratio",
+    "short_spectral_distance",
     "spectral_distance",
     "spectral_terms",
 ]
@@ -228,9 +230,18 @@ def spectral_terms(forecast: FloatArray, observation: FloatArray, setting: Setti
 
 def spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
     """Return the root mean square over wavenumbers of the difference of two spectra, dB."""
-    if not setting.wavenumbers.size:
+    return _distance(means, np.ones(setting.wavenumbers.shape, bool))
+
+
+def short_spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    """Return the same over short waves alone."""
+    return _distance(means, _short(setting))
+
+
+def _distance(means: Mapping[str, FloatArray], chosen: BoolArray) -> FloatArray:
+    if not chosen.any():
         return np.array([np.nan])
-    forecast, observation = means["forecast"], means["observation"]
+    forecast, observation = means["forecast"][chosen], means["observation"][chosen]
     known = (forecast > 0) & (observation > 0)  # a constant field has no power
     ratio = np.divide(forecast, observation, out=np.full_like(observation, np.nan), where=known)
     return np.array([np.sqrt(((10 * np.log10(ratio)) ** 2).mean())])
@@ -347,6 +358,7 @@ PSNR = Structure(_psnr_terms, _only("decibel"))
 PATTERN = Structure(_pattern_terms, _only("correlation"))
 COARSE = Structure(_coarse_terms, _only("square", np.sqrt))
 SPECTRAL_DISTANCE = Structure(spectral_terms, spectral_distance, centred=True)
+SHORT_DISTANCE = Structure(spectral_terms, short_spectral_distance, centred=True)
 LENGTH = Structure(_lag_terms, _length_bias)
 POWER_RATIO = Structure(spectral_terms, power_ratio)
 FRACTIONS = Structure(_fraction_terms, _fraction_score, _fraction_labels)

@@ -64,6 +64,30 @@ def test_a_gan_gives_no_distribution(content: Content) -> None:
     assert any(line.startswith("models.net") for line in lines)
 
 
+def test_a_conflict_is_said_in_one_line(content: Content) -> None:
+    content["training"] = GAN
+    assert problem(with_net(content, distribution="gaussian")).startswith(
+        "models.net.distribution: a GAN draws its fields"
+    )
+
+
+def test_keys_of_a_gan_are_for_one(content: Content) -> None:
+    line = problem(with_net(content, training={"adversarial": {"weight": 1.0}}))
+    assert line.startswith("models.net.training.adversarial: it is for `mode: adversarial`")
+
+
+def test_softmax_is_for_no_sample(content: Content) -> None:
+    content["data"]["predictands"]["tas"]["minimum"] = 0
+    lines = problems(with_net(content, distribution="gaussian", constraints={"tas": "softmax"}))
+    assert any("`softmax` makes values of a network's output, not of a sample" in line for line in lines)
+
+
+def test_members_are_overridden_key_by_key(content: Content) -> None:
+    content["prediction"] = {"members": {"count": 50}}
+    config = parse(with_net(content, distribution="gaussian", prediction={"members": {"method": "sampling"}}))
+    assert config.members("net").count == 50
+
+
 def test_rain_needs_one_zero(content: Content) -> None:
     content["data"]["predictands"] = {"pr": {"source": "src", "variable": "tp", "minimum": 0}}
     content["normalization"] = {"pr": {"per": "cell"}}

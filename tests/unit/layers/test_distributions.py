@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dl4ds_core.layers import DistributionParameters, raw_channels
+from dl4ds_core.layers.distributions import mean_weights
 
 LEVELS = [0.1, 0.3, 0.5, 0.7, 0.9]
 
@@ -60,8 +61,22 @@ def test_quantiles_ascend_about_their_mean():
     raw = raw_of("quantiles")
     mean, *quantiles = parameters("quantiles", raw)
     np.testing.assert_array_equal(mean, raw[..., :2])
-    np.testing.assert_allclose(np.mean(quantiles, axis=0), mean, atol=1e-5)
+    np.testing.assert_allclose(np.tensordot(mean_weights(LEVELS), quantiles, 1), mean, atol=1e-5)
     assert (np.diff(quantiles, axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "levels", [LEVELS, [0.5, 0.9, 0.99], [0.01, 0.02], [round(0.05 + 0.1 * n, 2) for n in range(10)]]
+)
+def test_their_mean_is_that_of_what_is_drawn_from_them(levels):
+    """Straight lines between quantiles, and on beyond the outermost."""
+    values = np.sort(np.random.default_rng(2).normal(size=len(levels)))
+    draws = (np.arange(200_000) + 0.5) / 200_000
+    below = np.clip(np.searchsorted(levels, draws) - 1, 0, len(levels) - 2)
+    share = (draws - np.take(levels, below)) / np.take(np.diff(levels), below)
+    drawn = values[below] + share * np.diff(values)[below]
+    assert mean_weights(levels) @ values == pytest.approx(drawn.mean(), rel=1e-6, abs=1e-6)
+    assert mean_weights(levels).sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("kind", "levels"), [("poisson", ()), ("quantiles", ()), ("gaussian", (0.1, 0.9))])

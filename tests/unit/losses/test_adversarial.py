@@ -39,6 +39,7 @@ def test_judgements_far_off_are_finite(kind):
 def test_the_slope_is_that_over_a_change_of_one_in_each_cell(size):
     # The mean of the field has the slope one, whatever its size; twice the mean has two.
     mean = np.full((3, size, size, 1), 1 / size**2, np.float32)
-    np.testing.assert_allclose(gradient_penalty(mean), 0.0, atol=1e-6)
-    np.testing.assert_allclose(gradient_penalty(2 * mean), 1.0, rtol=1e-4)
-    np.testing.assert_allclose(gradient_penalty(0 * mean), 1.0, rtol=1e-4)
+    cells = np.full(3, size**2, np.float32)
+    np.testing.assert_allclose(gradient_penalty(mean, cells), 0.0, atol=1e-6)
+    np.testing.assert_allclose(gradient_penalty(2 * mean, cells), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(gradient_penalty(0 * mean, cells), 1.0, rtol=1e-4)

@@ -169,6 +169,29 @@ def test_a_training_that_diverges_says_where_and_what_is_left(train, choices, tm
         fit()
 
 
+def test_a_validation_that_is_not_finite_stops_it(train):
+    trainer, _, fit = train("x", minutes=1e9)
+    trainer._validate = lambda: (
+        {"validation_loss": float("nan"), "validation_rmse": 1.0, "validation_mae": 1.0},
+        [0, 0],
+    )
+    message = r"the loss over the validation period is not finite after epoch 1 .*; there is no checkpoint yet"
+    with pytest.raises(TrainingError, match=message):
+        fit()
+
+
+def test_patience_counts_from_the_end_of_the_pretraining(train):
+    options = {"pretrain_epochs": 4}
+    trainer, _, fit = train("x", **GAN, adversarial=options, best_by="rmse", patience=2, epochs=9)
+    scored = iter([0.1, 0.9, 0.9, 0.9, 0.8, 0.9, 0.9, 0.9, 0.9])
+    trainer._validate = lambda: (
+        dict.fromkeys(("validation_loss", "validation_rmse", "validation_mae"), next(scored)),
+        [0, 0],
+    )
+    progress = fit()[0]
+    assert (progress.epoch, progress.best_epoch) == (7, 5)
+
+
 def test_a_gradient_that_is_not_finite_stops_it_before_a_checkpoint(train):
     trainer, _, fit = train("x", minutes=1e9)
     real = trainer._take_step

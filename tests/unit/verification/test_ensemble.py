@@ -16,6 +16,8 @@ from score_rows import of_the_whole
 
 from dl4ds_core.ensembles import ensemble_mean
 from dl4ds_core.errors import DataError
+from dl4ds_core.grids import Grid
+from dl4ds_core.grids.sphere import mean_spacing
 from dl4ds_core.verification import METRICS, Metric, Structure, bias, ensemble, table, verify
 
 FloatArray = npt.NDArray[np.float64]
@@ -208,6 +210,11 @@ def test_spectra_of_members_are_not_that_of_their_mean(area: xr.DataArray) -> No
     ratios = maps["pr_spectrum_members"] / maps["pr_spectrum_truth"]
     distance = float(np.sqrt(((10 * np.log10(ratios)) ** 2).mean()))
     assert values["member_spectral_distance"] == pytest.approx(distance)
+    numbers = maps["wavenumber"].values
+    grid = Grid.of(both[1])
+    short = ratios.values[numbers * 4 * OPTIONS["scale"] * max(mean_spacing(grid.lat, grid.lon)) > 1]
+    assert 0 < short.size < numbers.size
+    assert values["member_short_spectral_distance"] == pytest.approx(np.sqrt(((10 * np.log10(short)) ** 2).mean()))
     assert values["member_power_ratio"] == pytest.approx(1.0, abs=0.1)
     assert values["power_ratio"] < 0.8
 

@@ -243,7 +243,12 @@ def test_a_domain_without_a_whole_window(area: xr.DataArray, caplog: pytest.LogC
     both[1]["tas"][:, ::8, ::8] = np.nan
     maps, rows = verify(*both, area=area, **OPTIONS)
     rows = rows.set_index("metric")[["value", "lower", "upper"]]
-    undefined = ["ssim", "spectral_distance", "power_ratio"]  # the largest box is 7 cells wide
+    undefined = [
+        "ssim",
+        "spectral_distance",
+        "short_spectral_distance",
+        "power_ratio",
+    ]  # the largest box is 7 cells wide
     assert rows.loc[undefined].isna().all(axis=None)
     assert rows.drop(undefined).notna().all(axis=None)
     assert "tas_spectrum_truth" not in maps
@@ -290,7 +295,9 @@ def test_temperature_of_e_obs(data_dir: Path) -> None:
     found = of_the_whole(rows).drop([f"{what}_{name}" for what in ("bias", "truth") for name in ("tgx", "tgn")])
     assert found.loc["rmse", "value"] == pytest.approx(np.sqrt(np.ma.average(error**2, weights=weights)), rel=1e-11)
     assert found["value"].notna().all()
-    rest = found.drop("spectral_distance")  # farther in resamples, as some days count more than others
+    rest = found.drop(
+        ["spectral_distance", "short_spectral_distance"]
+    )  # farther in resamples, as some days count more than others
     assert rest["value"].between(rest["lower"], rest["upper"]).all()
     counts = truth.notnull().sum("time").values
     assert ((counts > 0) & (counts < truth.sizes["time"])).any()

@@ -22,6 +22,7 @@ from dl4ds_core.verification.structure import (
     PERFECT_PSNR,
     POWER_RATIO,
     PSNR,
+    SHORT_DISTANCE,
     SPECTRAL_DISTANCE,
     Setting,
     Structure,
@@ -393,6 +394,7 @@ ALL = {
     "pattern_correlation": PATTERN,
     "coarse_rmse": COARSE,
     "spectral_distance": SPECTRAL_DISTANCE,
+    "short_spectral_distance": SHORT_DISTANCE,
     "power_ratio": POWER_RATIO,
     "fss": FRACTIONS,
 }

@@ -66,11 +66,18 @@ def test_rows(results: Results) -> None:
     assert (rows["variable"] == "t2m").all()
     assert (rows["lower"] < rows["upper"]).all()
     assert rows[["season", "region"]].isna().all(axis=None)
-    rest = rows.set_index("metric").drop(["spectral_distance", "fss"])  # what is drawn twice is nearer or farther
+    rest = rows.set_index("metric").drop(
+        ["spectral_distance", "short_spectral_distance", "fss"]
+    )  # what is drawn twice is nearer or farther
     assert rest["value"].between(rest["lower"], rest["upper"]).all()
     in_kelvin = {"bias", "mae", "rmse", "quantile_bias", "wasserstein", "coarse_rmse"}
     expected = dict.fromkeys(of_any_record(), "1") | dict.fromkeys(in_kelvin, "K")
-    expected |= {"psnr": "dB", "spectral_distance": "dB", "correlation_length_bias": "km"}
+    expected |= {
+        "psnr": "dB",
+        "spectral_distance": "dB",
+        "short_spectral_distance": "dB",
+        "correlation_length_bias": "km",
+    }
     expected |= {"high_spell_bias": "d", "low_spell_bias": "d"}
     assert rows.groupby("metric")["unit"].unique().map(list).to_dict() == {
         name: [unit] for name, unit in expected.items()
@@ -280,7 +287,7 @@ def test_all_cells_constant(datasets: Datasets, area: xr.DataArray) -> None:
     flat = xr.full_like(datasets[1], 280.1).assign(t2m=xr.full_like(datasets[1]["t2m"], 280.1))
     rows = verified((datasets[0], flat), area)[1].set_index("metric")
     undefined = [*UNDEFINED_OF_CONSTANTS, "pattern_correlation", "spectral_distance", "power_ratio"]
-    undefined.append("correlation_length_bias")
+    undefined += ["short_spectral_distance", "correlation_length_bias"]
     assert rows.loc[undefined, ["value", "lower", "upper"]].isna().all(axis=None)
     assert rows.drop(undefined)["value"].notna().all()
 
