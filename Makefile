@@ -29,7 +29,7 @@ test: setup ## the tests: every feature, few combinations
 
 test-full: setup ## all tests: every combination, long runs
 	@requirements/browser.sh
-	pytest -q --ignore tests/slurm $(PYTEST_ARGS)
+	pytest -q -n 2 --dist loadgroup --ignore tests/slurm $(PYTEST_ARGS)
 
 test-slurm: setup ## the tests on a real, throw-away SLURM cluster on this machine
 	@requirements/slurm.sh
