@@ -10,10 +10,21 @@ import xarray as xr
 
 from dl4ds_core.errors import DataError
 
-__all__ = ["MEMBER", "ensemble_mean", "joined_members", "member_axis", "members_of", "of_one_size"]
+__all__ = [
+    "CLIMATOLOGICAL_MEMBERS",
+    "MEMBER",
+    "ensemble_mean",
+    "joined_members",
+    "member_axis",
+    "members_of",
+    "of_one_size",
+]
 
 MEMBER = "member"
 """Name of the dimension, and of its coordinate, which counts from 0."""
+
+CLIMATOLOGICAL_MEMBERS = 20
+"""Of the climatological ensemble, at most; here, so that who counts them doesn't depend on how they are made."""
 
 ATTRIBUTES = {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
 

@@ -10,11 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from dl4ds_core.baselines.cells import Pairs, Predict
-from dl4ds_core.ensembles import joined_members
+from dl4ds_core.ensembles import CLIMATOLOGICAL_MEMBERS, joined_members
 from dl4ds_core.time import DAY, seconds, step_of
 
-#: Members, at most.
-MEMBERS = 20
 #: Candidates that a step has at least, if the training period has so many; for these the window becomes wider.
 LEAST = 10
 #: Days by which candidates differ at most from the time of the year; half a day for leap years.
@@ -31,8 +29,8 @@ class ClimatologicalEnsemble:
     Candidates for a step are the steps of the training period whose day of the year, in any calendar, differs by 15
     days at most and, where steps are shorter than a day, that are at the same time of the day. Where these are fewer
     than ``LEAST``, the window is as much wider as it must be. Of the candidates in the order of time, as many as there
-    are members are taken, evenly spread: nothing is random. There are ``MEMBERS`` members, or as many as every step of
-    the training period has candidates. Predictands of one step have the fields of the same steps.
+    are members are taken, evenly spread: nothing is random. There are ``CLIMATOLOGICAL_MEMBERS`` members, or as many as
+    every step of the training period has candidates. Predictands of one step have the fields of the same steps.
 
     Cells that are missing at a step of the training period have their mean.
 
@@ -51,7 +49,9 @@ class ClimatologicalEnsemble:
         self._daily = step is None or step.total_seconds() >= DAY
         self._days, self._clock = (part[self._known] for part in self._moments(time))
         moments = dict.fromkeys(zip(self._days.tolist(), self._clock.tolist(), strict=True))
-        self.members = min([MEMBERS, *(self._candidates(day, clock, LEAST).size for day, clock in moments)])
+        self.members = min(
+            [CLIMATOLOGICAL_MEMBERS, *(self._candidates(day, clock, LEAST).size for day, clock in moments)]
+        )
         """Number of members."""
 
     def __call__(self, fields: xr.Dataset) -> xr.DataArray:

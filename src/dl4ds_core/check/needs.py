@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dl4ds_core.baselines import MEMBERS
 from dl4ds_core.check.inventory import volume
 from dl4ds_core.check.reading import Look, Seen
 from dl4ds_core.check.space import Space
+from dl4ds_core.ensembles import CLIMATOLOGICAL_MEMBERS
 from dl4ds_core.splits import LEFT_OUT
 
 _FLOAT32 = 4
@@ -43,7 +43,7 @@ def note_needs(
     drawn = sum(config.members(name).count for name in config.models)
     runs = drawn * len(config.seeds) * (2 if config.ensembles else 1) + len(config.baselines)
     if "climatological-ensemble" in config.baselines:
-        runs += MEMBERS - 1
+        runs += CLIMATOLOGICAL_MEMBERS - 1
     predictions = runs * sum(scored) * len(truth) * fine_cells
     total = _FLOAT32 * (regridded + samples + predictions)
     look.inventory.note(
