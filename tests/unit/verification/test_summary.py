@@ -141,6 +141,6 @@ def test_ranking_keeps_variables_apart() -> None:
 
 def test_nothing_to_rank() -> None:
     with pytest.raises(DataError, match="one of the scores bias, mae"):
-        ranking(study(), metric="crps")
+        ranking(study(), metric="r2")
     with pytest.raises(DataError, match="no row of the score mae for the split test"):
         ranking(study(), metric="mae")
