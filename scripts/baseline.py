@@ -8,9 +8,8 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core import io
-from dl4ds_core.baselines import Predict, fit_baseline, member_predictors
+from dl4ds_core.baselines import Predict, fit_baseline, share_members
 from dl4ds_core.channels import field_names
-from dl4ds_core.ensembles import joined_members
 from dl4ds_core.identity import product_attributes
 from dl4ds_core.masks import ever_valid
 from dl4ds_core.prediction import Limits, predict_lazily
@@ -35,11 +34,10 @@ def main(
         key: fit_baseline(name, low, high[key].load(), scale, context, non_negative=bounds[key].non_negative)
         for key in names
     }
-    predictors = [partial(_values, member) for member in member_predictors(fitted)]
+    members = share_members(fitted)
     for split, target in predictions.items():
         inputs = io.open_dataset(coarse[split])
-        members = [predict_lazily(predictor, inputs, high, known, bounds) for predictor in predictors]
-        prediction = joined_members(members) if len(members) > 1 else members[0]
+        prediction = predict_lazily(partial(_values, fitted), inputs, high, known, bounds, members)
         with dask.config.set(scheduler="synchronous"):
             io.write(prediction, target, product_attributes(about, "predict"))
 

@@ -35,12 +35,6 @@ class Members:
         return None if self.method == "none" else self.count
 
 
-def noise(seed: int, member: int, keys: Sequence[int] | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the noise of a member at some times, (time, *shape), standard normal, float32."""
-    draws = [generator(seed, Stream.PREDICTION, member, int(key)) for key in keys]
-    return np.stack([draw.standard_normal(shape, dtype=np.float32) for draw in draws])
-
-
 def sampled(
     distribution: Any, parameters: np.ndarray, outputs: int, seed: int, member: int, keys: Sequence[int] | np.ndarray
 ) -> np.ndarray:

@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 
 from dl4ds_core.channels import field_names, normalised_channel
-from dl4ds_core.draws import Stream, generator
+from dl4ds_core.draws import Stream, generator, noise
 from dl4ds_core.ensembles import MEMBER, member_axis
 from dl4ds_core.grids import Grid
-from dl4ds_core.members import Members, noise, sampled
+from dl4ds_core.members import Members, sampled
 from dl4ds_core.pipeline import static_input
 from dl4ds_core.retransformation import Residuals, smeared
 from dl4ds_core.scaling import Scaler
@@ -154,7 +154,8 @@ class NetworkPredictor:
             if self.shape is None:
                 raise ValueError("expected the fine cells along Y and X, for a network that takes noise")
             channels = self.network.inputs[-1].shape[-1]
-            given.append(noise(self.members.seed, member, keys, (*self.shape, channels)))
+            moments = [(member, int(key)) for key in keys]
+            given.append(noise(self.members.seed, Stream.PREDICTION, moments, (*self.shape, channels)))
         given = [ops.convert_to_tensor(each) for each in given]
         return self._compiled(given) if self._random else self.network(given, training=False)
 
@@ -306,7 +307,7 @@ def predict_lazily(
     limits : mapping, optional
         By predictand, in the units of the predictions.
     members : int, optional
-        Members that the predictor gives; by default those of a network, and none of anything else.
+        Members that the predictor gives, in front; of a network its own.
 
     Returns
     -------
@@ -316,8 +317,7 @@ def predict_lazily(
     import dask.array as da
 
     grid, times, names = Grid.of(like), coarse["time"], field_names(like)
-    if isinstance(predictor, NetworkPredictor):
-        members = predictor.members.dimension
+    members = predictor.members.dimension if isinstance(predictor, NetworkPredictor) else members
     leading, axis = ((), 0) if members is None else ((members,), 1)
 
     def finished(predict: Predictor, part: xr.Dataset) -> tuple[np.ndarray, ...]:

@@ -7,7 +7,7 @@ for the networks; steps at which a fine cell is missing don't count for that cel
 from __future__ import annotations
 
 from dl4ds_core.baselines.cells import Predict
-from dl4ds_core.baselines.climatology import member_predictors
+from dl4ds_core.baselines.climatology import share_members
 from dl4ds_core.baselines.fitting import NEEDS_PREDICTAND, fit_baseline
 from dl4ds_core.baselines.quantiles import QUANTILES, Correction, quantile_mapping
 
@@ -17,6 +17,6 @@ __all__ = [
     "Correction",
     "Predict",
     "fit_baseline",
-    "member_predictors",
     "quantile_mapping",
+    "share_members",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -56,17 +56,18 @@ class ClimatologicalEnsemble:
 
     def __call__(self, fields: xr.Dataset) -> xr.DataArray:
         """Return the ensemble ``(member, time, Y, X)`` for the times of some fields."""
-        each = [self.member(fields, number=number, members=self.members) for number in range(self.members)]
+        steps = self.steps(fields["time"], self.members)
         name = self._pairs.name
-        return joined_members([member.to_dataset(name=name) for member in each])[name]
+        return joined_members([self._member(fields, each).to_dataset(name=name) for each in steps])[name]
 
-    def member(self, fields: xr.Dataset, *, number: int, members: int) -> xr.DataArray:
-        """Return a member ``(time, Y, X)`` of an ensemble of so many for the times of some fields."""
-        values = self._pairs.fine.values[self.steps(fields["time"], members)[number]]
+    def _member(self, fields: xr.Dataset, steps: IntArray) -> xr.DataArray:
+        values = self._pairs.fine.values[steps]
         missing = np.isnan(values)
-        if missing.any():
-            values = np.where(missing, self._pairs.mean(), values)
-        return self._pairs.prediction(values, fields)
+        return self._pairs.prediction(np.where(missing, self._mean, values) if missing.any() else values, fields)
+
+    @cached_property
+    def _mean(self) -> npt.NDArray[np.float64]:
+        return self._pairs.mean()
 
     def steps(self, time: xr.DataArray, members: int) -> IntArray:
         """Return the steps of the training period ``(member, time)`` that are the members of some times."""
@@ -98,19 +99,23 @@ class ClimatologicalEnsemble:
         return same[distance <= max(WINDOW, nearest)]
 
 
-def member_predictors(fitted: Mapping[str, Predict]) -> list[dict[str, Predict]]:
-    """Return what predicts each member, by predictand; one mapping where baselines have no members.
+def share_members(fitted: Mapping[str, Predict]) -> int | None:
+    """Give the ensembles of all predictands as many members as the smallest has.
 
     Parameters
     ----------
     fitted : mapping of str to callable
         Of `fit_baseline`, by predictand; all of one kind.
+
+    Returns
+    -------
+    int or None
+        Number of members; None where baselines have none.
     """
-    ensembles = {name: each for name, each in fitted.items() if isinstance(each, ClimatologicalEnsemble)}
+    ensembles = [each for each in fitted.values() if isinstance(each, ClimatologicalEnsemble)]
     if not ensembles:
-        return [dict(fitted)]
-    members = min(each.members for each in ensembles.values())
-    return [
-        {name: partial(each.member, number=number, members=members) for name, each in ensembles.items()}
-        for number in range(members)
-    ]
+        return None
+    least = min(each.members for each in ensembles)
+    for each in ensembles:
+        each.members = least
+    return least

@@ -50,7 +50,7 @@ def fit_baseline(
     -------
     callable
         From coarse fields of any period to the predictand (time, Y, X) on the fine grid, float32; of an ensemble
-        (member, time, Y, X), see `member_predictors`. Cells without any valid step are missing, unless nothing is
+        (member, time, Y, X), see `share_members`. Cells without any valid step are missing, unless nothing is
         fitted; those with too few for what is fitted predict their mean.
 
     Raises

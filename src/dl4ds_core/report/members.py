@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dl4ds_core.report.scores import Score, scores_of, unit_of
-from dl4ds_core.report.text import difference_unit_text, number
+from dl4ds_core.report.text import difference_unit_text, number, quantity
 
 _FITS = (0.9, 1.1)
 """A spread of between so many times the error fits it."""
@@ -38,7 +38,7 @@ def members_in_words(summary: pd.DataFrame, variable: str, *, confidence: float)
         text = f"Of {len(validation)} models with members, {best} has the lowest CRPS on validation"
     else:
         text = f"One model has members, {best}"
-    text += f"; on the test period its CRPS is {_value(test[best], unit)}"
+    text += f"; on the test period its CRPS is {quantity(test[best].value, unit)}"
     if test[best].has_interval:
         lower, upper = number(test[best].lower), number(test[best].upper)
         text += f", {100 * confidence:g}% interval {lower} to {upper} {unit}".rstrip()
@@ -56,7 +56,7 @@ def _against_single(summary: pd.DataFrame, variable: str, crps: Score, ensembles
         return ""
     change = 100 * (crps.value / single[name].value - 1)
     how = f"{number(abs(change), 2)}% {'lower' if change < 0 else 'higher'} than"
-    known = f"{_value(single[name], unit)} of {name}; of one value the CRPS is the MAE"
+    known = f"{quantity(single[name].value, unit)} of {name}; of one value the CRPS is the MAE"
     return f", {how} the lowest MAE of the models without members ({known})"
 
 
@@ -73,7 +73,3 @@ def _spread(summary: pd.DataFrame, variable: str, model: str) -> str:
         return f"{text}."
     share = number(100 * ranks.value, 2)
     return f"{text}; {share}% of the truth has a rank among the members that it should not have."
-
-
-def _value(score: Score, unit: str) -> str:
-    return f"{number(score.value)} {unit}".strip()

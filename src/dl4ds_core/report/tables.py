@@ -10,7 +10,7 @@ import pandas as pd
 from dl4ds_core.config import Config, model_settings
 from dl4ds_core.config.inputs import Predictor
 from dl4ds_core.report.scores import kept_epoch
-from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, unit_text
+from dl4ds_core.report.text import difference_unit_text, duration, fixed, quantity, unit_text
 
 
 def data_tables(config: Config, samples: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,9 +56,7 @@ def training_rows(histories: Mapping[int, pd.DataFrame], unit: str) -> list[dict
                 "seed": seed,
                 "epochs": len(history),
                 "best": "–" if best is None else int(best["epoch"]),
-                "rmse": "–"
-                if best is None
-                else f"{number(best['validation_rmse'])} {difference_unit_text(unit)}".strip(),
+                "rmse": "–" if best is None else quantity(best["validation_rmse"], difference_unit_text(unit)),
                 "seconds": duration(float(history["seconds"].sum())) if "seconds" in history else "–",
             }
         )

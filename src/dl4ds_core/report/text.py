@@ -49,6 +49,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:#.{digits}g}".replace("-", "−").rstrip(".")
 
 
+def quantity(value: float, unit: str) -> str:
+    """Return a number with its unit, if it has one."""
+    return f"{number(value)} {unit}".strip()
+
+
 def fixed(value: float, decimals: int) -> str:
     """Return a number with some decimals.
 

@@ -11,7 +11,7 @@ from dl4ds_core.config import Config, model_settings
 from dl4ds_core.config.verification import Region
 from dl4ds_core.report.members import members_in_words
 from dl4ds_core.report.scores import Score, parts_of, scores_of, unit_of
-from dl4ds_core.report.text import difference_unit_text, number
+from dl4ds_core.report.text import difference_unit_text, number, quantity
 
 
 def pairs_in_words(config: Config) -> str:
@@ -116,12 +116,15 @@ def summary_in_words(
     further = (*networks, *ensembles)
     simple = next((name for name in validation if name not in further), None)
     if simple and validation[simple].value < validation[best].value:
-        sentences.append(f"On validation, the baseline {simple} is better still ({_value(validation[simple], unit)}).")
+        sentences.append(
+            f"On validation, the baseline {simple} is better still ({quantity(validation[simple].value, unit)})."
+        )
     if best not in test:
         return sentences
     score = test[best]
     sentences.append(
-        f"On the test period its RMSE is {_value(score, unit)}{_interval(score, unit, confidence)}{_seeds(score)}."
+        f"On the test period its RMSE is {quantity(score.value, unit)}{_interval(score, unit, confidence)}"
+        f"{_seeds(score)}."
     )
     baselines = {name: test[name] for name in test if name not in further}
     if baselines:
@@ -141,9 +144,10 @@ def summary_in_words(
 
 
 def _chosen(best: str, score: Score, count: int, unit: str, label: str) -> str:
+    value = quantity(score.value, unit)
     if count == 1:
-        return f"{label}: the network {best} has a validation RMSE of {_value(score, unit)}."
-    return f"{label}: of {count} networks, {best} has the lowest RMSE on the validation period ({_value(score, unit)})."
+        return f"{label}: the network {best} has a validation RMSE of {value}."
+    return f"{label}: of {count} networks, {best} has the lowest RMSE on the validation period ({value})."
 
 
 def _row(comparison: pd.DataFrame | None, variable: str, model: str) -> pd.Series | None:
@@ -181,22 +185,18 @@ def _where_and_when(summary: pd.DataFrame, variable: str, best: str, unit: str) 
         values = parts_of(summary, variable, "rmse", column).get(best, {})
         worst, least = max(values, key=values.__getitem__, default=""), min(values, key=values.__getitem__, default="")
         if worst != least:
-            extremes.append(f"in {worst} ({_plain(values[worst], unit)}; least in {least}, {number(values[least])})")
+            extremes.append(f"in {worst} ({quantity(values[worst], unit)}; least in {least}, {number(values[least])})")
     if extremes:
         sentences.append(f"Its test RMSE is largest {' and '.join(extremes)}.")
     bias = scores_of(summary, variable, "bias", "test").get(best)
     if bias is not None and bias.has_interval:
         sure = "" if bias.lower > 0 or bias.upper < 0 else ", which may be chance"
-        sentences.append(f"On average it is {_plain(abs(bias.value), unit)} too {_direction(bias.value)}{sure}.")
+        sentences.append(f"On average it is {quantity(abs(bias.value), unit)} too {_direction(bias.value)}{sure}.")
     return " ".join(sentences)
 
 
 def _direction(bias: float) -> str:
     return "high" if bias > 0 else "low"
-
-
-def _plain(value: float, unit: str) -> str:
-    return f"{number(value)} {unit}".strip()
 
 
 def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
@@ -213,7 +213,7 @@ def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
 def _comparison(
     score: Score, name: str, baseline: Score, unit: str, confidence: float, difference: pd.Series | None
 ) -> str:
-    known = f"{_value(baseline, unit)}{_interval(baseline, unit, confidence)}"
+    known = f"{quantity(baseline.value, unit)}{_interval(baseline, unit, confidence)}"
     reference = f"the best baseline on the test period, {name} ({known})"
     if not baseline.value > 0:
         return f"{reference[:1].upper()}{reference[1:]}, leaves nothing to gain."
@@ -244,10 +244,6 @@ def _all_networks(networks: Mapping[str, Score], baseline: Score, name: str) -> 
     if not better:
         return f"None of the {len(networks)} networks has a lower test RMSE than {name}."
     return f"{len(better)} of {len(networks)} networks have a lower test RMSE than {name}: {', '.join(better)}."
-
-
-def _value(score: Score, unit: str) -> str:
-    return _plain(score.value, unit)
 
 
 def _interval(score: Score, unit: str, confidence: float) -> str:

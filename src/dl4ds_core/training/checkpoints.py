@@ -38,9 +38,9 @@ class Progress:
     seconds : float
         Time these steps took, in this job and earlier ones.
     best_epoch : int
-        Epoch of the best validation so far, which is that of the lowest score; 0 before the first.
+        Epoch whose weights are kept: that of the lowest score of the validation, or the last; 0 before the first.
     best : float
-        That score.
+        The lowest score; infinite before the first, and where the last epoch is kept.
     history : list of dict
         One row per epoch.
     """

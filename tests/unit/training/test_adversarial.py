@@ -12,13 +12,13 @@ import tensorflow as tf
 
 pytest.importorskip("horovod")
 
+from dl4ds_core.draws import Stream
 from dl4ds_core.errors import TrainingError
-from dl4ds_core.pipeline import batches
 from dl4ds_core.training.adversarial import TERMS, AdversarialTrainer
 from dl4ds_core.training.stopping import Stopped
 from dl4ds_core.training.supervised import arrays
 
-from .trainers import STEPS, Adding, Fields, outcome, random_mask, require_same, trainer_of, trainers_in
+from .trainers import STEPS, Fields, outcome, random_mask, require_close, require_same, step_of_ranks, trainers_in
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 KINDS = ("vanilla", "least-squares", "wasserstein")
@@ -89,33 +89,20 @@ def test_masked_cells_have_no_influence(train, kind):
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks, kind):
     """The gradients of both networks over all ranks are those of one that has all samples."""
+
+    def take(trainer, batch):
+        noise = trainer.forward.noise(batch, Stream.TRAINING, 0)
+        return trainer._adversarial_step(*arrays(batch), noise, trainer._mixing(batch), tf.zeros(2), both=True)
+
+    samples = Fields(field_of(3, seed=1), random_mask(3, part=0.5))
+    choices = GAN | {"network": {"noise": 1}, "adversarial": {"loss": kind}}
     tf.config.run_functions_eagerly(True)
     try:
-        samples = Fields(field_of(3, seed=1), random_mask(3, part=0.5))
-        found = []
-        for size in (1, ranks):
-            parts: list[Adding] = []
-            for rank in reversed(range(size)):
-                adding = Adding(parts if rank == 0 else ())
-                trainer = trainer_of(samples, samples, adding, network={"noise": 1}, **GAN, adversarial={"loss": kind})
-                applied = []
-                for optimizer in (trainer.optimizer, trainer.opponent):
-                    monkeypatch.setattr(
-                        optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
-                    )
-                (batch,) = batches(samples, np.arange(3), 3, rank, size)
-                noise = trainer.forward.noise(batch, 1, 0)
-                numbers = trainer._adversarial_step(
-                    *arrays(batch), noise, trainer._mixing(batch), tf.zeros(2), both=True
-                ).numpy()
-                parts.append(adding)
-            found.append((numbers, applied))
+        found, expected = (step_of_ranks(samples, size, monkeypatch, take, **choices) for size in (ranks, 1))
     finally:
         tf.config.run_functions_eagerly(False)
-    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
-    assert len(found[0][1]) == len(found[1][1]) > 10
-    for one, other in zip(found[0][1], found[1][1], strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-6)
+    assert len(found[1]) > 10
+    require_close(found, expected)
 
 
 def test_patches_turned_and_with_static_fields(train):

@@ -17,7 +17,17 @@ from dl4ds_core.pipeline import batches
 from dl4ds_core.training.stopping import Stopped
 from dl4ds_core.training.supervised import arrays
 
-from .trainers import STEPS, Adding, Fields, outcome, random_mask, randomise, require_same, trainer_of, trainers_in
+from .trainers import (
+    STEPS,
+    Fields,
+    outcome,
+    random_mask,
+    randomise,
+    require_close,
+    require_same,
+    step_of_ranks,
+    trainers_in,
+)
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 NOISE = {"network": {"noise": 2}, "loss": {"crps": 1.0}, "members": 3}
@@ -81,30 +91,14 @@ def test_the_single_prediction_is_the_mean_of_the_draws(train):
 
 def test_any_number_of_ranks_has_the_same_gradient(field_of, monkeypatch):
     """Also with dropout, of which each rank has its part."""
+
+    def take(trainer, batch):
+        return trainer._step(*arrays(batch), trainer.forward.noise(batch, Stream.TRAINING, 0), tf.zeros(2))
+
+    samples = Fields(field_of(4, seed=1), random_mask(4, part=0.5))
+    choices = NOISE | {"network": {"noise": 2, "dropout": {"rate": 0.3}}}
     tf.config.run_functions_eagerly(True)
     try:
-        samples = Fields(field_of(4, seed=1), random_mask(4, part=0.5))
-        found = []
-        for size in (1, 2):
-            parts: list[Adding] = []
-            for rank in reversed(range(size)):
-                adding = Adding(parts if rank == 0 else ())
-                adding.rank, adding.size = rank, size
-                network = {"noise": 2, "dropout": {"rate": 0.3}}
-                trainer = trainer_of(samples, samples, adding, **NOISE | {"network": network})
-                randomise(trainer)
-                applied = []
-                monkeypatch.setattr(
-                    trainer.optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
-                )
-                (batch,) = batches(samples, np.arange(4), 4, rank, size)
-                numbers = trainer._step(
-                    *arrays(batch), trainer.forward.noise(batch, Stream.TRAINING, 0), tf.zeros(2)
-                ).numpy()
-                parts.append(adding)
-            found.append((numbers, applied))
+        require_close(*(step_of_ranks(samples, size, monkeypatch, take, **choices) for size in (2, 1)))
     finally:
         tf.config.run_functions_eagerly(False)
-    np.testing.assert_allclose(found[0][0], found[-1][0], rtol=1e-4)
-    for one, other in zip(found[0][1], found[-1][1], strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-6)

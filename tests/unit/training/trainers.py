@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from dl4ds_core.config import ModelSettings
+from dl4ds_core.pipeline import batches
 from dl4ds_core.scaling import Scaler
 from dl4ds_core.training import stopping
 
@@ -134,3 +135,30 @@ def require_same(found, expected):
     assert found[0] == expected[0]
     for first, second in zip(found[1], expected[1], strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def step_of_ranks(samples, size, monkeypatch, take, **choices):
+    """The numbers and the gradients applied of one step over all samples by so many ranks.
+
+    ``take`` is called with a trainer and its part of the batch, and returns the numbers.
+    """
+    parts: list[Adding] = []
+    for rank in reversed(range(size)):
+        adding = Adding(parts if rank == 0 else ())
+        adding.rank, adding.size = rank, size
+        trainer = trainer_of(samples, samples, adding, **choices)
+        randomise(trainer)
+        applied = []
+        for optimizer in filter(None, (trainer.optimizer, getattr(trainer, "opponent", None))):
+            monkeypatch.setattr(optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients))
+        (batch,) = batches(samples, np.arange(len(samples)), len(samples), rank, size)
+        numbers = take(trainer, batch).numpy()
+        parts.append(adding)
+    return numbers, applied
+
+
+def require_close(found, expected):
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+    assert len(found[1]) == len(expected[1])
+    for one, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-6)
