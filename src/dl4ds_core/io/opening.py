@@ -196,6 +196,10 @@ def _open(path: Path, kind: str, **options: Any) -> xr.Dataset:
         import pyproj  # noqa: F401
     else:
         options.pop("backend_kwargs", None)
+    if kind == "zarr":
+        from dl4ds_core.io.blosc import use_whole_blosc  # zarr is slow to import, and few files need it
+
+        use_whole_blosc()
     bound_memory()
     with told(f"{path}: can't be read as netCDF, GRIB or Zarr"), warnings.catch_warnings():
         # About files, not about the program: several fill values, times outside datetime64, no consolidated metadata.
