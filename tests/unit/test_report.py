@@ -26,7 +26,7 @@ from dl4ds_core.report.scores import typical_seeds
 from dl4ds_core.report.scoring import score_table
 from dl4ds_core.report.tables import cost_table, data_tables
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
-from dl4ds_core.report.words import model_in_words, regions_in_words, summary_in_words
+from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS, complete_rows
 
 
@@ -578,6 +578,29 @@ def test_inputs_of_every_origin_are_listed() -> None:
         ("z500", "predictor", "src", "z", "m"),
         ("north", "static field", "derived from the grid", "latitude", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("coarse", "expected"),
+    [
+        ({"from": "src", "variables": {"tas": "ta"}}, "The coarse fields come from another data set, src; predictors"),
+        (
+            {"from": "predictands"},
+            "The coarse input is each predictand itself, coarsened by 4 with area-weighted means;",
+        ),
+        ({"from": "none"}, "There are no coarse fields of the predictands; predictors are z500. Inputs reach 1 coarse"),
+    ],
+)
+def test_pairs_in_words(coarse: dict[str, Any], expected: str) -> None:
+    data = {
+        "predictands": {"tas": {"source": "src", "variable": "t"}},
+        "coarse": coarse,
+        "predictors": {"z500": {"source": "src", "variable": "z", "level": 500}},
+        "scale": 4,
+        "context": 1,
+    }
+    settings = config(data=data, verification={"baselines": ["climatology"]})
+    assert pairs_in_words(settings).startswith(expected)
 
 
 @pytest.mark.parametrize(

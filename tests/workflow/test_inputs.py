@@ -82,7 +82,7 @@ def explicit(tmp_path: Path, tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_explicit_pairs_with_masks_and_scenarios(fresh: Any, explicit: dict[str, Any]) -> None:
-    fresh.run(explicit, "report")
+    fresh.run(explicit, "results/tiny/net/seed1/scenarios/future-change.nc", "results/tiny/verification/summary.csv")
     results = fresh.results
     with xr.open_dataset(results / "data/samples/train/coarse.nc") as coarse:
         assert [name for name in coarse.data_vars if "bnds" not in str(name)] == ["tas", "z"]
@@ -107,7 +107,12 @@ def test_explicit_pairs_with_masks_and_scenarios(fresh: Any, explicit: dict[str,
     shares = pd.read_csv(results / "verification/scenarios/future-inputs.csv").set_index("variable")
     assert shares.loc["tas", "above"] > 0.2
     assert shares.loc["tas", "below"] < 0.1
-    page = (results / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.full
+def test_the_report_names_the_coarse_data_set(fresh: Any, explicit: dict[str, Any]) -> None:
+    fresh.run(explicit, "report")
+    page = (fresh.results / "report.html").read_text(encoding="utf-8")
     assert "The coarse fields come from another data set, model" in page
 
 
@@ -169,7 +174,7 @@ def test_folds(fresh: Any, tiny: dict[str, Any]) -> None:
     tiny["training"] = {"epochs": 1, "batch_size": 32}
     tiny["execution"] = {"workers": 1}
     tiny["verification"] = {"baselines": ["bilinear-corrected"], "bootstrap": {"samples": 20, "block": "5y"}}
-    fresh.run(tiny, "verify")
+    fresh.run(tiny, "results/tiny/verification/summary.csv")
     decoder = xr.coders.CFDatetimeCoder(use_cftime=True)
     steps = []
     for fold in ("fold1", "fold2", "fold3"):

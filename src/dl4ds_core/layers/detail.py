@@ -10,14 +10,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("dl4ds_core")
 class Detail(keras.layers.Layer):
-    """Departures of a field from the means of its blocks, in units of their standard deviation.
+    """Departures of a field from its means over blocks and over neighbourhoods, in units of their standard deviation.
 
-    Detail is small beside the field itself: a network that is to judge it would have to find out first.
+    Detail is small beside the field itself, and the finer the smaller: a network that is to judge it would have to find
+    out first. Departures from means over few cells weigh waves about as the spectra of atmospheric fields fall off.
 
     Parameters
     ----------
     scale : int
-        Cells of a block along each axis.
+        Cells of a block along each axis. Neighbourhoods are 3, 5, 9, 17 ... cells wide, up to ``scale + 1``.
 
     Input shape
     -----------
@@ -25,32 +26,37 @@ class Detail(keras.layers.Layer):
 
     Output shape
     ------------
-    (batch, height, width, channels)
+    (batch, height, width, channels * (1 + neighbourhoods)), the blocks first
     """
 
     def __init__(self, scale: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = scale
+        self.widths = [2**power + 1 for power in range(1, scale.bit_length()) if 2**power <= scale]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make a place for the standard deviations, which `set_deviations` gives."""
-        self.deviations = self.add_weight(
-            name="deviations", shape=(input_shape[-1],), initializer="ones", trainable=False
-        )
+        number = self.compute_output_shape(input_shape)[-1]
+        self.deviations = self.add_weight(name="deviations", shape=(number,), initializer="ones", trainable=False)
 
     def set_deviations(self, deviations: Any) -> None:
-        """Give the standard deviation of the detail of each channel, (channels,); saved with the network."""
+        """Give the standard deviation of each channel of the output, (channels,); saved with the network."""
         self.deviations.assign(deviations)
 
     def call(self, inputs: Any) -> Any:
-        """Take off the means of the blocks."""
+        """Take off the means."""
+        return self.departures(inputs) / ops.cast(self.deviations, inputs.dtype)
+
+    def departures(self, inputs: Any) -> Any:
+        """Return the departures in the units of the field, of the output's shape."""
         means = ops.average_pool(inputs, self.scale, self.scale, padding="valid")
         blocks = ops.repeat(ops.repeat(means, self.scale, axis=1), self.scale, axis=2)
-        return (inputs - blocks) / ops.cast(self.deviations, inputs.dtype)
+        smooth = [ops.average_pool(inputs, width, 1, padding="same") for width in self.widths]
+        return ops.concatenate([inputs - mean for mean in (blocks, *smooth)], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the input shape."""
-        return input_shape
+        """Return the input shape with the output's channels."""
+        return (*input_shape[:-1], (input_shape[-1] or 0) * (1 + len(self.widths)))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -28,10 +28,11 @@ def build_discriminator(
 ) -> keras.Model:
     """Build a discriminator of two residual branches, one for each grid, that judges each coarse cell by itself.
 
-    The fine branch sees the field and its detail: the departures from the means over coarse cells, in units of their
-    standard deviation, which the layer ``detail`` has to be told. There are convolutions only, so that it works on
-    grids and patches of any size. The fine branch ends with blocks of ``scale`` x ``scale`` cells brought to one, for
-    whatever scale; both are joined on the coarse grid.
+    The fine branch sees the field and its detail: the departures from means over blocks and neighbourhoods, in units of
+    their standard deviation, which the layer ``detail`` has to be told. There are convolutions only, so that it works
+    on grids and patches of any size. The fine branch ends with blocks of ``scale`` x ``scale`` cells brought to one,
+    for whatever scale; both are joined on the coarse grid. Up to there it is the same in all places, so that it can't
+    learn the fields by heart as easily as one that looks at whole blocks from the start.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from dl4ds_core.draws import Stream, generator
-from dl4ds_core.layers import part_of_batch
+from dl4ds_core.layers import Detail, part_of_batch
 from dl4ds_core.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
 from dl4ds_core.models.discriminator import build_discriminator
 from dl4ds_core.pipeline import Batch, Samples
@@ -51,7 +51,8 @@ class AdversarialTrainer(Trainer):
             context=self.context,
             time_window=self.settings.network.time_window,
         )
-        self.discriminator.get_layer("detail").set_deviations(_deviations(self.samples, self.scale))
+        detail = self.discriminator.get_layer("detail")
+        detail.set_deviations(_deviations(self.samples, detail))
         self.opponent = keras.optimizers.Adam(training.learning_rate, beta_1=MEMORY)
         self.opponent.build(self.discriminator.trainable_variables)
         self.state += [*self.discriminator.variables, *self.opponent.variables]
@@ -164,17 +165,21 @@ class AdversarialTrainer(Trainer):
         return tf.nn.avg_pool2d(mean, self.scale, self.scale, "VALID")
 
 
-def _deviations(samples: Samples, scale: int) -> np.ndarray:
-    """Return the standard deviation within coarse cells of each predictand, normalised units; one where there is none.
+def _deviations(samples: Samples, detail: Detail) -> np.ndarray:
+    """Return the standard deviation of the detail of the truth, by channel, normalised units; one where there is none.
 
-    Of a coarse cell with missing ones nothing is known.
+    Beside missing cells nothing is known of it.
     """
     number = min(len(samples), LOOKED_AT)
     _, fine, mask = samples.take(np.unique(np.linspace(0, len(samples) - 1, number).round().astype(np.int64)))
-    count, height, width, outputs = fine.shape
-    cells = (count, height // scale, scale, width // scale, scale, outputs)
-    variance = fine.reshape(cells).var(axis=(2, 4))
-    whole = np.ones(variance.shape, bool) if mask is None else mask.reshape(cells).min(axis=(2, 4)) > 0
-    sums, known = np.where(whole, variance, 0.0).sum(axis=(0, 1, 2)), whole.sum(axis=(0, 1, 2))
-    deviations = np.sqrt(sums / np.maximum(known, 1))
+    departures = np.asarray(detail.departures(tf.constant(fine)))
+    known = np.ones(departures.shape, bool)
+    if mask is not None:
+        # Departures of the mask are zero where a neighbourhood has either no missing cell or nothing else.
+        valid = np.broadcast_to(mask, fine.shape).astype(np.float32)
+        parts = departures.shape[-1] // fine.shape[-1]
+        even = np.abs(np.asarray(detail.departures(tf.constant(valid)))) < 1e-3
+        known = even & (np.tile(valid, parts) > 0)
+    sums = np.where(known, departures**2, 0.0).sum(axis=(0, 1, 2), dtype=np.float64)
+    deviations = np.sqrt(sums / np.maximum(known.sum(axis=(0, 1, 2)), 1))
     return np.where(deviations > 0, deviations, 1.0)

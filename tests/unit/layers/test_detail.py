@@ -8,17 +8,22 @@ import pytest
 from dl4ds_core.layers import Detail
 
 
-@pytest.mark.parametrize("scale", [2, 3])
-def test_what_every_layer_must_pass(check_layer, scale):
+@pytest.mark.parametrize(("scale", "widths"), [(2, [3]), (3, [3]), (4, [3, 5]), (10, [3, 5, 9])])
+def test_what_every_layer_must_pass(check_layer, scale, widths):
     shape = (2, 2 * scale, 3 * scale, 2)
-    check_layer(Detail, {"scale": scale}, shape, shape, 1)
+    check_layer(Detail, {"scale": scale}, shape, (*shape[:-1], 2 * (1 + len(widths))), 1)
+    assert Detail(scale).widths == widths
 
 
-def test_it_is_what_the_blocks_do_not_have():
+def test_it_is_what_blocks_and_neighbourhoods_do_not_have():
     field = np.random.default_rng(1).normal(size=(3, 6, 9, 2)).astype(np.float32)
+    deviations = [0.5, 2.0, 0.25, 4.0]
     layer = Detail(3)
     layer.build(field.shape)
-    layer.set_deviations([0.5, 2.0])
-    means = field.reshape(3, 2, 3, 3, 3, 2).mean(axis=(2, 4))
-    expected = (field - means.repeat(3, axis=1).repeat(3, axis=2)) / [0.5, 2.0]
+    layer.set_deviations(deviations)
+    blocks = field.reshape(3, 2, 3, 3, 3, 2).mean(axis=(2, 4)).repeat(3, axis=1).repeat(3, axis=2)
+    # At the edge the mean is that of the cells there are.
+    wide = np.pad(field, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=np.nan)
+    around = np.nanmean([wide[:, row : row + 6, column : column + 9] for row, column in np.ndindex(3, 3)], axis=0)
+    expected = np.concatenate([field - blocks, field - around], axis=-1) / deviations
     np.testing.assert_allclose(layer(field), expected, atol=1e-5)
