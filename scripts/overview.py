@@ -40,8 +40,9 @@ def main(
             scale=scale,
             confidence=confidence,
             places=places,
+            land=land,
         )
-        figures.draw_overview(study, folder, moving=figures.Moving(**moving), land=land)
+        figures.draw_overview(study, folder, moving=figures.Moving(**moving))
 
 
 if "snakemake" in globals():

@@ -131,7 +131,7 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
     record = provenance.collect(config(), [tmp_path / "a.nc"]) | {"git": {"commit": "c0ffee", "dirty": True}}
     spent = {"jobs": 2, "attempts": 5, "elapsed_hours": 1.5, "cpu_hours": 48.25, "gpu_hours": 6.0}
     record["cost"] = [{"stage": stage, **spent, "peak_memory_mib": 512.4} for stage in ("train", "total")]
-    compared = [tmp_path / f"{kind}-t2m.png" for kind in ("spectra", "ranking")]
+    compared = [tmp_path / f"{kind}-t2m.png" for kind in ("domain", "spectra", "ranking")]
     for path in [*compared, tmp_path / "ranking-other.png"]:
         shutil.copy(picture, path)
     runs_with_figures = {("net", 1): [picture], ("net", 2): [picture], ("nearest", 0): [picture]}
@@ -185,10 +185,12 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
         "Figures of seed 2",
     ):
         assert expected in page.text
-    # The ranking and the spectra of the one predictand; the typical seed of net, and nearest, which is closed.
-    assert len(page.images) == 4
-    assert page.images[0]["alt"].startswith("RMSE on the test period")
-    assert page.images[1]["alt"].startswith("Power spectra")
+    # Map, ranking and spectra of the one predictand; the typical seed of net, and nearest, which is closed.
+    assert len(page.images) == 5
+    for image, caption in zip(
+        page.images, ("Mean of the truth", "RMSE on the test period", "Power spectra"), strict=False
+    ):
+        assert image["alt"].startswith(caption)
     assert all(image["alt"] and image["width"] == "1080" for image in page.images)
     assert text.count("<details") == 2
     assert text.count(" open>") == 1

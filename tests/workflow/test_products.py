@@ -30,7 +30,7 @@ OF_NETWORKS = (
     *("model.keras", "scalers.nc", "spec.json", "history.csv", "importance.csv", "saliency.nc"),
     *(f"figures/{name}.{kind}" for name in ("training", "importance", "saliency-tas") for kind in ("png", "pdf")),
 )
-OVERVIEW = ("ranking", "taylor", "spectra", "quantiles", "percentiles", "errors-in-time", "places")
+OVERVIEW = ("ranking", "taylor", "spectra", "quantiles", "percentiles", "errors-in-time", "places", "domain")
 # A job of each of these leaves a log and a benchmark of this name.
 JOBS = (
     [

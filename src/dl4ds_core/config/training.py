@@ -57,7 +57,8 @@ class Discriminator(Section):
     """The network that learns to tell truth from predictions."""
 
     filters: PositiveInt = Field(
-        default=16, description="Channels of the convolutions on the coarse grid; half as many, but at least 8, on the fine."
+        default=16,
+        description="Channels of the convolutions on the coarse grid; half as many, but at least 8, on the fine.",
     )
     blocks: PositiveInt = Field(default=1, description="Residual blocks of each of its two branches.")
 

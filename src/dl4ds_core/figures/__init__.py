@@ -8,6 +8,7 @@ from dl4ds_core.figures.comparison import by_part, quantile_biases
 from dl4ds_core.figures.curves import ranking, training_curve
 from dl4ds_core.figures.diagram import taylor
 from dl4ds_core.figures.distributions import quantile_quantile, scatter_density
+from dl4ds_core.figures.domain import domain_map
 from dl4ds_core.figures.ensembles import rank_histogram, reliability
 from dl4ds_core.figures.explaining import importance, saliency
 from dl4ds_core.figures.maps import change_maps, choose_times, example_maps, score_limits, score_maps
@@ -26,6 +27,7 @@ __all__ = [
     "by_part",
     "change_maps",
     "choose_times",
+    "domain_map",
     "draw_overview",
     "errors_in_time",
     "example_maps",

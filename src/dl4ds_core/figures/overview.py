@@ -20,6 +20,7 @@ from dl4ds_core.figures.comparison import by_part, quantile_biases
 from dl4ds_core.figures.curves import ranking
 from dl4ds_core.figures.diagram import taylor
 from dl4ds_core.figures.distributions import quantile_quantile
+from dl4ds_core.figures.domain import domain_map
 from dl4ds_core.figures.ensembles import rank_histogram, reliability
 from dl4ds_core.figures.moving import animation
 from dl4ds_core.figures.places import series_at_places, typical_cells
@@ -81,6 +82,8 @@ class Study:
         Probability of the intervals.
     places : mapping of str to tuple of float
         Latitude and longitude in degrees, by name; without any, cells are chosen.
+    land : xarray.DataArray, optional
+        Fraction of land (Y, X), for the coast.
     """
 
     variable: str
@@ -93,6 +96,7 @@ class Study:
     scale: int
     confidence: float
     places: Mapping[str, tuple[float, float]]
+    land: xr.DataArray | None = None
 
     @cached_property
     def shown(self) -> list[str]:
@@ -113,6 +117,16 @@ class Study:
     def units(self) -> str:
         """Units of the predictand."""
         return str(self.truth.attrs.get("units", ""))
+
+    @cached_property
+    def cells(self) -> dict[str, tuple[int, int]]:
+        """Row and column of the places."""
+        score = self.scored("rmse")[self.shown[0]]
+        return (
+            nearest_cells(Grid.of(self.truth), self.places, score.notnull().values)
+            if self.places
+            else typical_cells(score)
+        )
 
     @cached_property
     def _opened(self) -> dict[str, xr.Dataset]:
@@ -145,7 +159,7 @@ class Study:
         return table[table["model"].isin(self.shown)]
 
 
-def draw_overview(study: Study, folder: str | Path, *, moving: Moving, land: xr.DataArray | None = None) -> None:
+def draw_overview(study: Study, folder: str | Path, *, moving: Moving) -> None:
     """Write `<kind>-<predictand>.png` and `.pdf` for each of `DRAWN`, and `animation-<predictand>.gif`.
 
     Figures without anything to show, such as those by season of a record of one season, are left out. Of several seeds
@@ -160,8 +174,6 @@ def draw_overview(study: Study, folder: str | Path, *, moving: Moving, land: xr.
         Where the files go.
     moving : Moving
         What is shown of the chosen network as a moving picture.
-    land : xarray.DataArray, optional
-        Fraction of land (Y, X), for the coast.
 
     Raises
     ------
@@ -175,12 +187,17 @@ def draw_overview(study: Study, folder: str | Path, *, moving: Moving, land: xr.
     steps = _steps(study.truth["time"], moving)
     if steps and study.shown:
         path = Path(folder) / f"animation-{study.variable}.gif"
-        animation(study.truth, study.predicted(study.shown[0]), path, steps=steps, land=land)
+        animation(study.truth, study.predicted(study.shown[0]), path, steps=steps, land=study.land)
 
 
 def _steps(time: xr.DataArray, moving: Moving) -> list[int]:
     chosen = np.flatnonzero(within(time, parse_period(moving.period))) if moving.period else np.arange(time.size)
     return [int(step) for step in chosen[: moving.steps]]
+
+
+def _domain(study: Study) -> Figure | None:
+    mean = study.truth.mean("time", keep_attrs=True).compute()
+    return domain_map(mean, scale=study.scale, cells=study.cells, land=study.land)
 
 
 def _ranking(study: Study) -> Figure | None:
@@ -263,10 +280,7 @@ def _errors(study: Study) -> Figure | None:
 
 
 def _places(study: Study) -> Figure | None:
-    grid = Grid.of(study.truth)
-    score = study.scored("rmse")[study.shown[0]]
-    known = score.notnull().values
-    cells = nearest_cells(grid, study.places, known) if study.places else typical_cells(score)
+    grid, cells = Grid.of(study.truth), study.cells
     dims = horizontal(study.truth)
 
     def at(field: xr.DataArray, cell: tuple[int, int]) -> xr.DataArray:
@@ -292,4 +306,5 @@ DRAWN: dict[str, Callable[[Study], Figure | None]] = {
     "rank-histogram": _rank_histogram,
     "reliability": _reliability,
     "places": _places,
+    "domain": _domain,
 }

@@ -55,6 +55,8 @@ CAPTIONS = {
     "reliability": "Reliability, test period: how often events happened that were predicted with some probability, and "
     "how often that was.",
     "places": "Time series at some places, around the largest error of the chosen network there.",
+    "domain": "Mean of the truth over the test period on the fine grid, borders of the coarse cells, and the places of "
+    "the time series; nothing is predicted for grey cells.",
     "animation": "Truth beside the prediction of the chosen network.",
 }
 # Scores by parts of the record: title, score, and the column that tells the parts apart.
@@ -172,6 +174,12 @@ def _content(
         "confidence": f"{100 * confidence:g}%",
         "data": tables.data_tables(config, samples),
         "pairs": pairs_in_words(config),
+        "domains": [
+            _figure(path, len(variables) > 1)
+            for name in variables
+            for path in _of_variable(overview, name)
+            if _kind(path) == "domain"
+        ],
         "scenarios": scenario_tables(config, summary, inputs),
         "words": [
             summary_in_words(
@@ -189,7 +197,7 @@ def _content(
             {
                 "name": name,
                 "label": labels[name],
-                "figures": [_figure(path) for path in _of_variable(overview, name)],
+                "figures": [_figure(path) for path in _of_variable(overview, name) if _kind(path) != "domain"],
                 "validation": scoring.score_tables(summary, name, "validation", networks)[:1],
                 "test": scoring.score_tables(summary, name, "test", networks),
                 "differences": scoring.difference_table(comparison, name, networks),
