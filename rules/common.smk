@@ -191,7 +191,9 @@ def filter_of(source):
 def plain_entry(kind, key):
     """Return all that says how a field is read and remapped, as plain values."""
     entry = ENTRIES[kind][key]
-    return plain(entry) | {"regrid": plain(entry.regrid or CONFIG.data.regrid), "filters": filter_of(entry.source)}
+    chosen = plain(entry) | {"regrid": plain(entry.regrid or CONFIG.data.regrid), "filters": filter_of(entry.source)}
+    # What predictions are held to reruns no stage of the data.
+    return {name: value for name, value in chosen.items() if name != "dry_below"}
 
 
 def regridded(role, grid):

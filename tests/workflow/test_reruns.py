@@ -88,6 +88,12 @@ def test_a_key_of_a_network_reruns_its_training(finished: Any, tiny: dict[str, A
     assert plan.about("Training ") == ["Training unet-pin, seed 1, on 2 ranks"]
 
 
+def test_what_predictions_are_held_to_trains_nothing(finished: Any, tiny: dict[str, Any]) -> None:
+    changed_at(tiny, "data.predictands.tas.dry_below", 0.5)
+    plan = finished.plan(tiny, *TARGETS)
+    assert plan.rules == {"predict_network", "predict_baseline", "score", "explain", *REPORTING, "inventory"}
+
+
 def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "verification.bootstrap.samples", 21)
     plan = finished.plan(tiny, *TARGETS)
