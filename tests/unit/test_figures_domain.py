@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from grid_kinds import KINDS, field_on
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dl4ds_core import figures
 from dl4ds_core.errors import DataError
+from dl4ds_core.figures.canvas import Canvas
 from dl4ds_core.grids import Grid
 
 
@@ -21,34 +23,60 @@ def mean_on(kind: str) -> xr.DataArray:
 def test_borders_and_cells_lie_where_the_grid_has_them(kind: str) -> None:
     field = mean_on(kind)
     rows, columns = field.shape
-    figure = figures.domain_map(field, scale=4, cells={"here": (4, 8)})
-    axes = figure.axes[0]
+    cell = (4, 9)
+    axes = figures.domain_map(field, scale=4, cells={"here": cell}).axes[0]
     assert axes.get_title() == f"{rows} × {columns} cells, {rows // 4} × {columns // 4} coarse cells"
     *borders, place = axes.lines
-    assert len(borders) == rows // 4 + 1 + columns // 4 + 1
-    left, right, bottom, top = (*axes.get_xlim(), *axes.get_ylim())
-    for line in borders:
-        assert min(line.get_xdata()) >= left - 1e-6
-        assert max(line.get_xdata()) <= right + 1e-6
-    # The first cell of a block of coarse cells: between two borders in both directions, near the first of them.
-    (across,), (up,) = place.get_data()
-    grid = Grid.of(field)
-    if kind == "latlon":
-        assert (across, up) == pytest.approx((grid.lon[4, 8], grid.lat[4, 8]))
-        assert across - borders[rows // 4 + 1 + 2].get_xdata()[0] == pytest.approx(
-            0.5 * abs(grid.lon[0, 1] - grid.lon[0, 0])
-        )
-    assert left < across < right
-    assert bottom < up < top
+    across, up = Canvas(Grid.of(field)).edges
+    if across.ndim == 1:
+        across, up = np.meshgrid(across, up)
+    expected = [(across[row], up[row]) for row in range(0, rows + 1, 4)]
+    expected += [(across[:, column], up[:, column]) for column in range(0, columns + 1, 4)]
+    for border, line in zip(borders, expected, strict=True):
+        np.testing.assert_allclose(border.get_data(), line)
+    # The middle of the cell is that of its corners.
+    corners = np.s_[cell[0] : cell[0] + 2, cell[1] : cell[1] + 2]
+    np.testing.assert_allclose(np.ravel(place.get_data()), [across[corners].mean(), up[corners].mean()], atol=0.5)
     assert "here" in {text.get_text() for text in axes.texts}
+
+
+def latlon(rows: int, columns: int) -> xr.DataArray:
+    lat, lon = 40 + 0.25 * np.arange(rows), 5 + 0.25 * np.arange(columns)
+    coordinates = {
+        "lat": ("lat", lat, {"units": "degrees_north"}),
+        "lon": ("lon", lon, {"units": "degrees_east"}),
+    }
+    values = np.random.default_rng(1).normal(size=(rows, columns))
+    return xr.DataArray(values, coordinates, ("lat", "lon"), "t", {"units": "K", "long_name": "2 metre temperature"})
+
+
+@pytest.mark.parametrize("shape", [(120, 40), (160, 32), (32, 48), (16, 96)])
+def test_nothing_is_cut_off(shape: tuple[int, int]) -> None:
+    cells = {"largest error": (shape[0] - 1, shape[1] - 1), "typical error": (0, 0)}
+    figure = figures.domain_map(latlon(*shape), scale=4, cells=cells)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    width, height = canvas.get_width_height()
+    axes, bar = figure.axes
+    texts = [
+        axes.title,
+        *axes.texts,
+        *axes.get_xticklabels(),
+        *axes.get_yticklabels(),
+        bar.yaxis.label,
+        *bar.get_yticklabels(),
+    ]
+    for text in texts:
+        box = text.get_window_extent(canvas.get_renderer())
+        assert box.x0 >= 0, text
+        assert box.y0 >= 0, text
+        assert box.x1 <= width, text
+        assert box.y1 <= height, text
     assert figure.get_figheight() <= 4.2 + 1e-9
 
 
 def test_borders_of_very_many_coarse_cells_are_not_drawn() -> None:
-    lat, lon = np.linspace(0, 40, 168), np.linspace(0, 10, 16)
-    names = ({"units": "degrees_north"}, {"units": "degrees_east"})
-    coordinates = {"lat": ("lat", lat, names[0]), "lon": ("lon", lon, names[1])}
-    field = xr.DataArray(np.zeros((168, 16)), coordinates, ("lat", "lon"), "t", {"units": "K"})
+    field = latlon(168, 16)
     assert not figures.domain_map(field, scale=2).axes[0].lines
     assert figures.domain_map(field, scale=4).axes[0].lines
 

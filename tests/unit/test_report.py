@@ -185,6 +185,7 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
         "Figures of seed 2",
     ):
         assert expected in page.text
+    assert text.index('alt="Mean of the truth') < text.index('<section id="ranking">'), "among the data"
     # Map, ranking and spectra of the one predictand; the typical seed of net, and nearest, which is closed.
     assert len(page.images) == 5
     for image, caption in zip(

@@ -82,7 +82,9 @@ def explicit(tmp_path: Path, tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_explicit_pairs_with_masks_and_scenarios(fresh: Any, explicit: dict[str, Any]) -> None:
-    fresh.run(explicit, "results/tiny/net/seed1/scenarios/future-change.nc", "results/tiny/verification/summary.csv")
+    folder = "results/tiny"
+    products = ("net/seed1/scenarios/future-change.nc", "verification/scenarios/future-inputs.csv")
+    fresh.run(explicit, *(f"{folder}/{name}" for name in (*products, "verification/summary.csv")))
     results = fresh.results
     with xr.open_dataset(results / "data/samples/train/coarse.nc") as coarse:
         assert [name for name in coarse.data_vars if "bnds" not in str(name)] == ["tas", "z"]

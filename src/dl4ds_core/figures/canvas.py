@@ -101,6 +101,11 @@ class Canvas:
             return float(across), float(up)
         return (x / 1000, y / 1000) if self.grid.kind == "projected" else (x, y)
 
+    def centre(self, cell: tuple[int, int]) -> tuple[float, float]:
+        """Return where the middle of a cell (row, column) is drawn."""
+        x, y = self._centres()
+        return float(x[cell]), float(y[cell])
+
     def frame(self, axes: Axes, title: str) -> None:
         """Set title, extent, proportions and the numbers along the axes."""
         left, right, bottom, top = self.extent

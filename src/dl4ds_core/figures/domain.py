@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 import xarray as xr
@@ -11,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from dl4ds_core.figures.canvas import Canvas, coast_of
-from dl4ds_core.figures.panels import FIELD_COLOURS, OUTLIERS, colour_bar, name_and_unit, panels, value_range
-from dl4ds_core.figures.style import style
-from dl4ds_core.grids import Grid, horizontal
+from dl4ds_core.figures.panels import FIELD_COLOURS, OUTLIERS, name_and_unit, value_range
+from dl4ds_core.figures.style import WIDTH, style
+from dl4ds_core.grids import Grid
 from dl4ds_core.report.text import labelled
 
 MOST_LINES = 80
@@ -21,6 +22,9 @@ MOST_LINES = 80
 
 HIGHEST = 4.2
 """Inches."""
+
+_BESIDE, _AROUND = 1.6, 0.8  # inches for the colour bar and for text
+_LETTERS = 30  # of a line beside the colour bar
 
 _BORDER = "#FFFFFF"
 _PLACE = "#111111"
@@ -38,7 +42,7 @@ def domain_map(
     Parameters
     ----------
     field : xarray.DataArray
-        Shape (Y, X), such as the temporal mean of the truth; missing cells, which nothing is predicted for, are grey.
+        Shape (Y, X), such as the temporal mean of the truth; missing cells are grey.
     scale : int
         Fine cells per coarse cell, along each axis.
     cells : mapping of str to (row, column), optional
@@ -55,15 +59,16 @@ def domain_map(
     canvas, (name, unit) = Canvas(grid), name_and_unit(field)
     rows, columns = (size // scale for size in grid.shape)
     with style():
-        figure, (axes,) = panels(1, canvas, columns=1, colorbars=True)
-        figure.set_size_inches(figure.get_size_inches() * min(1.0, HIGHEST / figure.get_figheight()))
+        height = (WIDTH - _BESIDE) / canvas.ratio + _AROUND
+        figure = Figure(figsize=(WIDTH, min(height, HIGHEST)), layout="compressed")
+        axes = figure.subplots()
         mesh = canvas.draw(axes, field, FIELD_COLOURS, value_range([field], OUTLIERS), coast_of(land, field))
         if max(rows, columns) <= MOST_LINES:
             _draw_borders(axes, canvas, scale)
         for text, cell in (cells or {}).items():
-            _draw_place(axes, canvas, field, cell, text)
+            _draw_place(axes, canvas, cell, text)
         canvas.frame(axes, f"{grid.shape[0]} × {grid.shape[1]} cells, {rows} × {columns} coarse cells")
-        colour_bar(figure, mesh, [axes], labelled(name, unit), extend="both")
+        figure.colorbar(mesh, ax=axes, label=fill(labelled(name, unit), _LETTERS), extend="both")
     return figure
 
 
@@ -75,11 +80,21 @@ def _draw_borders(axes: Axes, canvas: Canvas, scale: int) -> None:
         axes.plot(across, up, color=_BORDER, linewidth=0.35, alpha=0.7)
 
 
-def _draw_place(axes: Axes, canvas: Canvas, field: xr.DataArray, cell: tuple[int, int], name: str) -> None:
-    at = field.isel(dict(zip(horizontal(field), cell, strict=True)))
-    y, x = (float(at.coords[dim]) if dim in at.coords else 0.0 for dim in horizontal(field))
-    lat, lon = float(canvas.grid.lat[cell]), float(canvas.grid.lon[cell])
-    across, up = canvas.place(lat, lon, y, x)
+def _draw_place(axes: Axes, canvas: Canvas, cell: tuple[int, int], name: str) -> None:
+    """Mark a cell; its name is written towards the middle of the map."""
+    across, up = canvas.centre(cell)
+    left, right, bottom, top = canvas.extent
+    beside, above = across < (left + right) / 2, up < (bottom + top) / 2
     axes.plot(across, up, marker="o", markersize=3, color=_PLACE, markeredgecolor="white", markeredgewidth=0.6)
-    text = axes.annotate(name, (across, up), xytext=(3, 3), textcoords="offset points", fontsize=6, color=_PLACE)
+    text = axes.annotate(
+        name,
+        (across, up),
+        xytext=(3 if beside else -3, 3 if above else -3),
+        textcoords="offset points",
+        ha="left" if beside else "right",
+        va="bottom" if above else "top",
+        fontsize=6,
+        color=_PLACE,
+    )
     text.set_path_effects([withStroke(linewidth=1.3, foreground="white", alpha=0.85)])
+    text.set_in_layout(False)  # it lies within the map

@@ -24,6 +24,7 @@ from dl4ds_core.figures.domain import domain_map
 from dl4ds_core.figures.ensembles import rank_histogram, reliability
 from dl4ds_core.figures.moving import animation
 from dl4ds_core.figures.places import series_at_places, typical_cells
+from dl4ds_core.figures.sampling import read_steps
 from dl4ds_core.figures.series import errors_in_time
 from dl4ds_core.figures.spectral import spectra
 from dl4ds_core.figures.style import save
@@ -120,13 +121,13 @@ class Study:
 
     @cached_property
     def cells(self) -> dict[str, tuple[int, int]]:
-        """Row and column of the places."""
-        score = self.scored("rmse")[self.shown[0]]
-        return (
-            nearest_cells(Grid.of(self.truth), self.places, score.notnull().values)
-            if self.places
-            else typical_cells(score)
-        )
+        """Row and column of the places; none where no model has scores of cells."""
+        score = self.scored("rmse").get(next(iter(self.shown), ""))
+        if score is None:
+            return {}
+        if not self.places:
+            return typical_cells(score)
+        return nearest_cells(Grid.of(self.truth), self.places, score.notnull().values)
 
     @cached_property
     def _opened(self) -> dict[str, xr.Dataset]:
@@ -196,8 +197,13 @@ def _steps(time: xr.DataArray, moving: Moving) -> list[int]:
 
 
 def _domain(study: Study) -> Figure | None:
-    mean = study.truth.mean("time", keep_attrs=True).compute()
-    return domain_map(mean, scale=study.scale, cells=study.cells, land=study.land)
+    total, count = np.zeros(study.truth.shape[1:]), np.zeros(study.truth.shape[1:], dtype=np.intp)
+    for (values,) in read_steps([study.truth], range(study.truth.sizes["time"])):
+        total += np.nan_to_num(values)
+        count += np.isfinite(values)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    field = study.truth.isel(time=0, drop=True).copy(data=mean)
+    return domain_map(field, scale=study.scale, cells=study.cells, land=study.land)
 
 
 def _ranking(study: Study) -> Figure | None:
@@ -280,6 +286,8 @@ def _errors(study: Study) -> Figure | None:
 
 
 def _places(study: Study) -> Figure | None:
+    if not study.cells:
+        return None
     grid, cells = Grid.of(study.truth), study.cells
     dims = horizontal(study.truth)
 
@@ -295,6 +303,7 @@ def _places(study: Study) -> Figure | None:
 
 # In the order of the report.
 DRAWN: dict[str, Callable[[Study], Figure | None]] = {
+    "domain": _domain,
     "ranking": _ranking,
     "taylor": _taylor,
     "spectra": _spectra,
@@ -306,5 +315,4 @@ DRAWN: dict[str, Callable[[Study], Figure | None]] = {
     "rank-histogram": _rank_histogram,
     "reliability": _reliability,
     "places": _places,
-    "domain": _domain,
 }

@@ -6,7 +6,6 @@ numcodecs reads beyond the end of such a chunk, and may return wrong numbers wit
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numcodecs
@@ -20,33 +19,39 @@ from zarr.registry import fully_qualified_name, register_codec
 _HEADER = 16
 
 
+def require_whole(chunk: Any) -> None:
+    """Refuse a chunk that has fewer bytes than its header says.
+
+    Raises
+    ------
+    ValueError
+        Saying how many there are.
+    """
+    found = ensure_contiguous_ndarray(chunk).view("u1")
+    if found.size < _HEADER:
+        raise ValueError(f"a chunk is truncated and has {found.size} bytes, fewer than its header; fetch it again")
+    required = int.from_bytes(found[_HEADER - 4 : _HEADER].tobytes(), "little")
+    if found.size < required:
+        raise ValueError(f"a chunk is truncated and has {found.size} of {required} bytes; fetch it again")
+
+
 class WholeBlosc(Blosc):
     """Blosc of numcodecs (Zarr format 2) that decodes whole chunks only."""
 
     codec_id = "blosc"
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """Decode a chunk.
-
-        Raises
-        ------
-        ValueError
-            If it has fewer bytes than its header says.
-        """
-        chunk = ensure_contiguous_ndarray(buf).view("u1")
-        required = max(_HEADER, int.from_bytes(chunk[_HEADER - 4 : _HEADER].tobytes(), "little"))
-        if chunk.size < required:
-            raise ValueError(f"a chunk is truncated and has {chunk.size} of {required} bytes; fetch it again")
+        """Decode a chunk, see `require_whole`."""
+        require_whole(buf)
         return super().decode(buf, out)
 
 
 class WholeBloscCodec(BloscCodec):
     """The same for Zarr format 3."""
 
-    @cached_property
-    def _blosc_codec(self) -> Blosc:
-        choices = super()._blosc_codec.get_config()
-        return WholeBlosc(**{name: value for name, value in choices.items() if name != "id"})
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        require_whole(chunk_bytes.as_numpy_array())
+        return super()._decode_sync(chunk_bytes, chunk_spec)
 
 
 def use_whole_blosc() -> None:

@@ -32,7 +32,7 @@ class Detail(keras.layers.Layer):
     def __init__(self, scale: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = scale
-        self.widths = [2**power + 1 for power in range(1, scale.bit_length()) if 2**power <= scale]
+        self.widths = [2**power + 1 for power in range(1, scale.bit_length())]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make a place for the standard deviations, which `set_deviations` gives."""
@@ -43,16 +43,23 @@ class Detail(keras.layers.Layer):
         """Give the standard deviation of each channel of the output, (channels,); saved with the network."""
         self.deviations.assign(deviations)
 
-    def call(self, inputs: Any) -> Any:
-        """Take off the means."""
-        return self.departures(inputs) / ops.cast(self.deviations, inputs.dtype)
+    def call(self, inputs: Any, valid: Any = None) -> Any:
+        """Take off the means; with ``valid`` (one, else zero) those of valid cells, of a field that is else zero."""
+        return self.departures(inputs, valid) / ops.cast(self.deviations, inputs.dtype)
 
-    def departures(self, inputs: Any) -> Any:
-        """Return the departures in the units of the field, of the output's shape."""
-        means = ops.average_pool(inputs, self.scale, self.scale, padding="valid")
-        blocks = ops.repeat(ops.repeat(means, self.scale, axis=1), self.scale, axis=2)
-        smooth = [ops.average_pool(inputs, width, 1, padding="same") for width in self.widths]
-        return ops.concatenate([inputs - mean for mean in (blocks, *smooth)], axis=-1)
+    def departures(self, inputs: Any, valid: Any = None) -> Any:
+        """Return the departures in the units of the field, of the output's shape; zero in cells that aren't valid."""
+        means = self._means(inputs)
+        if valid is None:
+            return ops.concatenate([inputs - mean for mean in means], axis=-1)
+        # Where no cell is valid, the departure is multiplied by zero.
+        means = [mean / ops.maximum(share, 1e-6) for mean, share in zip(means, self._means(valid), strict=True)]
+        return ops.concatenate([(inputs - mean) * valid for mean in means], axis=-1)
+
+    def _means(self, field: Any) -> list[Any]:
+        blocks = ops.average_pool(field, self.scale, self.scale, padding="valid")
+        blocks = ops.repeat(ops.repeat(blocks, self.scale, axis=1), self.scale, axis=2)
+        return [blocks, *(ops.average_pool(field, width, 1, padding="same") for width in self.widths)]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the input shape with the output's channels."""

@@ -31,8 +31,8 @@ def build_discriminator(
     The fine branch sees the field and its detail: the departures from means over blocks and neighbourhoods, in units of
     their standard deviation, which the layer ``detail`` has to be told. There are convolutions only, so that it works
     on grids and patches of any size. The fine branch ends with blocks of ``scale`` x ``scale`` cells brought to one,
-    for whatever scale; both are joined on the coarse grid. Up to there it is the same in all places, so that it can't
-    learn the fields by heart as easily as one that looks at whole blocks from the start.
+    for whatever scale; both are joined on the coarse grid. Convolutions before that don't know where in a block a cell
+    lies, so that fields can't be learnt by heart as easily as from whole blocks.
 
     Parameters
     ----------
@@ -54,9 +54,10 @@ def build_discriminator(
     Returns
     -------
     keras.Model
-        From ``coarse`` (batch, [window,] height, width, channels), ``fine`` (batch, fine height, fine width, outputs)
-        and, where there are any, ``static`` (1 or batch, fine height, fine width, static) to judgements (batch, height
-        - 2 * context, width - 2 * context, 1), numbers without bounds.
+        From ``coarse`` (batch, [window,] height, width, channels), ``fine`` (batch, fine height, fine width, outputs),
+        zero in missing cells, ``valid`` (the same shape; zero in missing cells, else one) and, where there are any,
+        ``static`` (1 or batch, fine height, fine width, static) to judgements (batch, height - 2 * context, width - 2 *
+        context, 1), numbers without bounds.
 
     References
     ----------
@@ -66,9 +67,11 @@ def build_discriminator(
     """
     window = () if time_window is None else (time_window,)
     coarse = keras.Input((*window, None, None, channels), name="coarse")
-    fine = keras.Input((None, None, outputs), name="fine")
+    fine, valid = (keras.Input((None, None, outputs), name=name) for name in ("fine", "valid"))
     fields = keras.Input((None, None, static), name="static") if static else None
-    x = layers.Concatenate(name="with_detail")([fine, Detail(scale, name="detail")(fine)])
+    # In single precision, since a small difference of large numbers is taken.
+    detail = Detail(scale, name="detail", dtype="float32")(fine, valid)
+    x = layers.Concatenate(name="with_detail")([fine, detail])
     if fields is not None:
         x = ConcatenateStatic(name="with_static")([x, fields])
     x = _branch(x, max(settings.filters // 2, FEWEST), settings.blocks, "fine")
@@ -83,7 +86,9 @@ def build_discriminator(
     z = layers.Concatenate(name="joined")([x, y])
     z = _convolved(z, settings.filters, "judging")
     judgement = layers.Conv2D(1, 1, name="judgement", dtype="float32")(z)
-    return keras.Model([each for each in (coarse, fine, fields) if each is not None], judgement, name="discriminator")
+    return keras.Model(
+        [each for each in (coarse, fine, valid, fields) if each is not None], judgement, name="discriminator"
+    )
 
 
 def _branch(x: Any, filters: int, blocks: int, name: str) -> Any:

@@ -40,6 +40,8 @@ CAPTIONS = {
     "change": "Change of the temporal mean since the reference: predicted, true where it is known, and of the coarse "
     "inputs, on one colour scale.",
     "training": "Loss and validation RMSE over the epochs; the weights of the best epoch are used.",
+    "domain": "Mean of the truth over the test period, grey where there is none, borders of the coarse cells, unless "
+    "there are too many, and the places of the time series.",
     "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
     "taylor": "Taylor diagram, test period: ratio of the standard deviations and correlation, means over cells; the "
     "nearer to the truth, the better.",
@@ -55,8 +57,6 @@ CAPTIONS = {
     "reliability": "Reliability, test period: how often events happened that were predicted with some probability, and "
     "how often that was.",
     "places": "Time series at some places, around the largest error of the chosen network there.",
-    "domain": "Mean of the truth over the test period on the fine grid, borders of the coarse cells, and the places of "
-    "the time series; nothing is predicted for grey cells.",
     "animation": "Truth beside the prediction of the chosen network.",
 }
 # Scores by parts of the record: title, score, and the column that tells the parts apart.

@@ -29,6 +29,8 @@ TERMS = ("pixel_loss", "adversarial_loss", "discriminator_loss", "discriminator_
 MEMORY = 0.5
 #: Samples, evenly spread, that say how large detail is.
 LOOKED_AT = 64
+#: Detail below this, in normalised units, is none.
+ROUNDING = 1e-6
 
 
 class AdversarialTrainer(Trainer):
@@ -120,7 +122,7 @@ class AdversarialTrainer(Trainer):
         with tf.GradientTape(persistent=True) as tape, part_of_batch(weights, self._sum):
             prediction = self.forward(coarse, static, noise, training=True)
             made, true = shown(prediction), shown(fine)
-            fake, real = (self._judged(coarse, field, static) for field in (made, true))
+            fake, real = (self._judged(coarse, field, static, mask) for field in (made, true))
             pixel = tf.reduce_sum(self._loss(fine, prediction, cells) * weights)
             fooling = summed(generator_loss(kind, fake))
             total = pixel + self.options.weight * fooling
@@ -140,10 +142,11 @@ class AdversarialTrainer(Trainer):
             norm += self._descend(self.optimizer, own, gradients[:cut], numbers[1])
         return tf.concat([numbers, [norm]], axis=0)
 
-    def _judged(self, coarse: Any, fine: Any, static: Any) -> Any:
+    def _judged(self, coarse: Any, fine: Any, static: Any, mask: Any) -> Any:
         """Return the judgements of fine fields in which missing cells are zero, (batch, height, width, 1)."""
         fields = self.forward.static if static is None else static
-        given = [tf.convert_to_tensor(each) for each in (coarse, fine, fields) if each is not None]
+        valid = tf.ones_like(fine) if mask is None else mask
+        given = [tf.convert_to_tensor(each) for each in (coarse, fine, valid, fields) if each is not None]
         return self.discriminator(given, training=True)
 
     def _slopes(self, coarse: Any, made: Any, true: Any, static: Any, mixing: Any, mask: Any, patches: Any) -> Any:
@@ -154,7 +157,7 @@ class AdversarialTrainer(Trainer):
         total = tf.reduce_sum(patches, axis=(1, 2, 3))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(between)
-            weighted = tf.reduce_sum(self._judged(coarse, between, static) * patches, axis=(1, 2, 3))
+            weighted = tf.reduce_sum(self._judged(coarse, between, static, mask) * patches, axis=(1, 2, 3))
             judged = tf.reduce_sum(weighted / tf.where(total > 0, total, 1.0))
         return gradient_penalty(tape.gradient(judged, between) * valid, tf.reduce_sum(valid, axis=(1, 2, 3)))
 
@@ -166,20 +169,14 @@ class AdversarialTrainer(Trainer):
 
 
 def _deviations(samples: Samples, detail: Detail) -> np.ndarray:
-    """Return the standard deviation of the detail of the truth, by channel, normalised units; one where there is none.
-
-    Beside missing cells nothing is known of it.
-    """
+    """Return the standard deviation of the truth's detail, by channel, normalised units; one where there is none."""
     number = min(len(samples), LOOKED_AT)
-    _, fine, mask = samples.take(np.unique(np.linspace(0, len(samples) - 1, number).round().astype(np.int64)))
-    departures = np.asarray(detail.departures(tf.constant(fine)))
-    known = np.ones(departures.shape, bool)
-    if mask is not None:
-        # Departures of the mask are zero where a neighbourhood has either no missing cell or nothing else.
-        valid = np.broadcast_to(mask, fine.shape).astype(np.float32)
-        parts = departures.shape[-1] // fine.shape[-1]
-        even = np.abs(np.asarray(detail.departures(tf.constant(valid)))) < 1e-3
-        known = even & (np.tile(valid, parts) > 0)
-    sums = np.where(known, departures**2, 0.0).sum(axis=(0, 1, 2), dtype=np.float64)
-    deviations = np.sqrt(sums / np.maximum(known.sum(axis=(0, 1, 2)), 1))
-    return np.where(deviations > 0, deviations, 1.0)
+    squares, cells = np.zeros(1), np.zeros(1)
+    for index in np.unique(np.linspace(0, len(samples) - 1, number).round().astype(np.int64)):
+        _, fine, mask = samples.take(np.array([index]))
+        valid = np.ones_like(fine) if mask is None else mask
+        departures = np.asarray(detail.departures(tf.constant(fine * valid), tf.constant(valid)), np.float64)
+        squares = squares + (departures**2).sum(axis=(0, 1, 2))
+        cells = cells + np.tile(valid.sum(axis=(0, 1, 2)), 1 + len(detail.widths))
+    deviations = np.sqrt(squares / np.maximum(cells, 1))
+    return np.where(deviations > ROUNDING, deviations, 1.0)

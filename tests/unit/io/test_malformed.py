@@ -207,7 +207,7 @@ def _truncated_zarr_chunk(folder, field):
     return folder / "a.zarr"
 
 
-@case(r"values can't be read: a chunk is truncated and has 10 of 16 bytes; fetch it again")
+@case(r"values can't be read: a chunk is truncated and has 10 bytes, fewer than its header; fetch it again")
 def _zarr_chunk_without_whole_header(folder, field):
     field.to_dataset().to_zarr(folder / "a.zarr", zarr_format=2, encoding={"tas": {"compressors": numcodecs.Blosc()}})
     chunk = folder / "a.zarr" / "tas" / "0.0.0"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dask.array
 import netCDF4
+import numcodecs
 import numpy as np
 import pytest
 import xarray as xr
@@ -117,6 +118,23 @@ class TestFormats:
         found = io.open_variable(tmp_path / "a.zarr", "tas")
         np.testing.assert_array_equal(found.values, field.values)
         np.testing.assert_array_equal(found["time"].values, field["time"].values)
+
+    @pytest.mark.parametrize("version", [2, 3])
+    def test_zarr_with_blosc(self, tmp_path, field_of, version):
+        codecs = pytest.importorskip("zarr.codecs")
+        field = field_of()
+        codec = numcodecs.Blosc() if version == 2 else codecs.BloscCodec(cname="lz4")
+        options = {"zarr_format": version, "consolidated": False}
+        field.to_dataset().to_zarr(tmp_path / "a.zarr", encoding={"tas": {"compressors": codec}}, **options)
+        opened = xr.open_dataset(tmp_path / "a.zarr", engine="zarr", consolidated=False)
+        found = io.open_variable(tmp_path / "a.zarr", "tas")
+        np.testing.assert_array_equal(found.values, field.values)
+        # What is written with the codecs that reading has put in place has the same bytes.
+        opened.to_zarr(tmp_path / "b.zarr", **options)
+        chunks = [sorted((tmp_path / name / "tas").rglob("*0*")) for name in ("a.zarr", "b.zarr")]
+        assert [path.read_bytes() for path in chunks[0] if path.is_file()] == [
+            path.read_bytes() for path in chunks[1] if path.is_file()
+        ]
 
     @pytest.mark.parametrize(
         "form", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA", "NETCDF4_CLASSIC", "NETCDF4"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -27,3 +29,21 @@ def test_it_is_what_blocks_and_neighbourhoods_do_not_have():
     around = np.nanmean([wide[:, row : row + 6, column : column + 9] for row, column in np.ndindex(3, 3)], axis=0)
     expected = np.concatenate([field - blocks, field - around], axis=-1) / deviations
     np.testing.assert_allclose(layer(field), expected, atol=1e-5)
+
+
+def test_means_are_those_of_valid_cells():
+    random = np.random.default_rng(1)
+    field = random.normal(loc=100.0, size=(3, 6, 9, 2)).astype(np.float32)
+    valid = random.uniform(size=field.shape) > 0.4
+    valid[0, :3, :3] = False
+    layer = Detail(3)
+    layer.build(field.shape)
+    given = np.where(valid, field, 0.0).astype(np.float32)
+    known = np.where(valid, field, np.nan)
+    wide = np.pad(known, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=np.nan)
+    with warnings.catch_warnings(action="ignore"):  # where there is no valid cell
+        blocks = np.nanmean(known.reshape(3, 2, 3, 3, 3, 2), axis=(2, 4)).repeat(3, axis=1).repeat(3, axis=2)
+        around = np.nanmean([wide[:, row : row + 6, column : column + 9] for row, column in np.ndindex(3, 3)], axis=0)
+    expected = np.concatenate([field - blocks, field - around], axis=-1)
+    expected = np.where(np.concatenate([valid, valid], axis=-1), expected, 0.0)
+    np.testing.assert_allclose(layer(given, valid.astype(np.float32)), expected, atol=1e-4)

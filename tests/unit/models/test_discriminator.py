@@ -19,6 +19,8 @@ def inputs_of(scale: int, window: int | None, context: int, static: int, rows: i
     steps = [window] if window else []
     cells = rows * scale, columns * scale
     given = [fields(2, *steps, rows + 2 * context, columns + 2 * context, 2), fields(2, *cells, 1, seed=2)]
+    given += [(fields(2, *cells, 1, seed=3) > 0.1).astype(np.float32)]
+    given[1] = given[1] * given[2]
     return [*given, fields(1, *cells, static)] if static else given
 
 

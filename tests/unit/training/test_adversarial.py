@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +16,8 @@ pytest.importorskip("horovod")
 
 from dl4ds_core.draws import Stream
 from dl4ds_core.errors import TrainingError
-from dl4ds_core.training.adversarial import TERMS, AdversarialTrainer
+from dl4ds_core.layers import Detail
+from dl4ds_core.training.adversarial import TERMS, AdversarialTrainer, _deviations
 from dl4ds_core.training.stopping import Stopped
 from dl4ds_core.training.supervised import arrays
 
@@ -111,26 +114,41 @@ def test_patches_turned_and_with_static_fields(train):
         "x", **GAN, network={"localized": "none", "noise": 1}, static=static, patch_size=4, augment=["flip-x"]
     )
     assert len(fit()[0].history) == 3
-    assert [given.name for given in trainer.discriminator.inputs] == ["coarse", "fine", "static"]
+    assert [given.name for given in trainer.discriminator.inputs] == ["coarse", "fine", "valid", "static"]
 
 
-def test_the_discriminator_knows_how_large_detail_is(train):
-    mask = random_mask(11, part=0.95)
-    mask[:5] = 1
-    trainer, *_ = train("x", masks=(mask, None), garbage=1e6, **GAN)
-    _, fine, _ = trainer.samples.take(np.arange(11))
-    values = np.where(mask > 0, fine, np.nan)[..., 0].astype(float)
-    blocks = values.reshape(11, 4, 2, 6, 2)
-    within = np.nanmean((blocks - blocks.mean(axis=(2, 4), keepdims=True)) ** 2)
-    # Beyond the edge there is nothing, rather than something that is missing.
-    wide = np.pad(values, [(0, 0), (1, 1), (1, 1)])
-    inside = np.pad(np.ones((8, 12)), 1)
-    places = list(np.ndindex(3, 3))
-    total = sum(wide[:, row : row + 8, column : column + 12] for row, column in places)
-    around = total / sum(inside[row : row + 8, column : column + 12] for row, column in places)
-    near = np.nanmean((values - around) ** 2)
-    found = trainer.discriminator.get_layer("detail").deviations.numpy()
-    np.testing.assert_allclose(found, np.sqrt([within, near]), rtol=1e-4)
+class TwoPredictands:
+    """Samples whose second predictand has ten times the detail, other missing cells, and garbage in them."""
+
+    def __init__(self):
+        random = np.random.default_rng(4)
+        self.fine = random.normal(size=(11, 8, 12, 2)).astype(np.float32) * np.float32([1, 10])
+        self.mask = (random.uniform(size=self.fine.shape) < [0.9, 0.5]).astype(np.float32)
+
+    def __len__(self):
+        return len(self.fine)
+
+    def take(self, indices):
+        mask = self.mask[indices]
+        return None, np.where(mask > 0, self.fine[indices], np.float32(1e6)), mask
+
+
+def test_the_discriminator_knows_how_large_detail_is():
+    samples, layer = TwoPredictands(), Detail(2)
+    values = np.where(samples.mask > 0, samples.fine, np.nan).astype(float)
+    blocks = values.reshape(11, 4, 2, 6, 2, 2)
+    wide = np.pad(values, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=np.nan)
+    with warnings.catch_warnings(action="ignore"):  # where there is no valid cell
+        within = np.nanmean((blocks - np.nanmean(blocks, axis=(2, 4), keepdims=True)) ** 2, axis=(0, 1, 2, 3, 4))
+        around = np.nanmean([wide[:, row : row + 8, column : column + 12] for row, column in np.ndindex(3, 3)], axis=0)
+    near = np.nanmean((values - around) ** 2, axis=(0, 1, 2))
+    np.testing.assert_allclose(_deviations(samples, layer), np.sqrt([*within, *near]), rtol=1e-4)
+
+
+def test_a_field_without_detail_is_not_magnified(train):
+    trainer, *_ = train("x", **GAN)
+    trainer.samples.take = lambda indices: (None, np.full((len(indices), 8, 12, 1), 0.1, np.float32), None)
+    np.testing.assert_array_equal(_deviations(trainer.samples, Detail(2)), 1.0)
 
 
 def test_the_discriminator_learns_to_tell(train):
