@@ -133,6 +133,17 @@ def end(process: subprocess.Popen[str]) -> Launched:
     return Launched(process.returncode, said)
 
 
+def until_it_waits(process: subprocess.Popen[str]) -> str:
+    """Read what a job says until it says that it waits for another."""
+    said = ""
+    while "is waited for" not in said:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
 def until(condition: Callable[[], Any], what: str) -> None:
     deadline = time.monotonic() + 30
     while not condition():
@@ -328,12 +339,12 @@ class TestTwoAtATime:
     def second(self, job: Job, orphan: subprocess.Popen[str]) -> Launched:
         """Start another, and let the first one finish while it waits."""
         process = job.start("(folder / 'second').touch(); finish()", attempt=1)
-        time.sleep(1.5)
-        assert process.poll() is None
+        said = until_it_waits(process)
         assert len(job.called) == 1
         (job.folder / "go").touch()
         assert end(orphan).status == 0
-        return end(process)
+        ended = end(process)
+        return Launched(ended.status, said + ended.said)
 
     def test_the_second_waits_and_takes_what_the_first_has_made(self, job: Job, orphan: subprocess.Popen[str]) -> None:
         (job.folder / "spec.json").write_text("{}", encoding="utf-8")  # as the rule does for each job
@@ -357,7 +368,7 @@ class TestTwoAtATime:
     def test_the_second_goes_on_where_the_first_has_failed(self, job: Job, orphan: subprocess.Popen[str]) -> None:
         process = job.start("(folder / 'second').touch(); finish()")
         (ranks,) = (child for child in psutil.Process(orphan.pid).children() if "ranks.py" in " ".join(child.cmdline()))
-        time.sleep(1)
+        until_it_waits(process)
         ranks.kill()
         assert end(orphan).status == 1
         ended = end(process)
