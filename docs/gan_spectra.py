@@ -40,10 +40,8 @@ def draw(results: Path, predictand: str, path: Path) -> None:
     scores = {name: io.open_dataset(results / name / SEED / "scores.nc") for name in MODELS}
     powers = {name: found[f"{predictand}_spectrum_prediction"].dropna("wavenumber") for name, found in scores.items()}
     first = scores[MODELS[0]]
-    truth, units = (
-        first[f"{predictand}_spectrum_truth"].dropna("wavenumber"),
-        first[f"{predictand}_rmse"].attrs["units"],
-    )
+    truth = first[f"{predictand}_spectrum_truth"].dropna("wavenumber")
+    units = first[f"{predictand}_rmse"].attrs["units"]
     grid = Grid.of(io.open_dataset(results / "data/grids/coarse.nc"))
     shortest = 2 * min(mean_spacing(grid.lat, grid.lon))
     figures.save(figures.spectra(powers, truth, networks=MODELS, units=units, coarse_km=shortest), path)
