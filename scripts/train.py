@@ -30,11 +30,14 @@ from dl4ds_core.retransformation import Interface, training_residuals
 from dl4ds_core.training import ranklogs
 from dl4ds_core.training.adversarial import AdversarialTrainer
 from dl4ds_core.training.checkpoints import Progress
+from dl4ds_core.training.diffusion import DiffusionTrainer
 from dl4ds_core.training.distributed import Ranks, explain_lost_ranks
 from dl4ds_core.training.standing import SCORES
 from dl4ds_core.training.supervised import Trainer
 
 logger = logging.getLogger("dl4ds_core.train")
+
+TRAINERS = {"supervised": Trainer, "adversarial": AdversarialTrainer, "diffusion": DiffusionTrainer}
 
 
 def main(threads: int, deterministic: bool, mixed_precision: bool, logs: str | None, **arguments: Any) -> None:
@@ -87,10 +90,10 @@ def train(
     for part in (samples, validation):
         part.require_shapes(scale, context)
     fields = static_input(static, fitted)
-    valid = f"{data}/valid.nc" if chosen.network.constraints else None
-    kind = AdversarialTrainer if chosen.training.mode == "adversarial" else Trainer
-    trainer = kind(chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
-    logger.info("%d weights", trainer.network.count_params())
+    mode = chosen.training.mode
+    valid = f"{data}/valid.nc" if chosen.network.constraints or mode == "diffusion" else None
+    trainer = TRAINERS[mode](chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
+    logger.info("%d weights", trainer.product.count_params())
     inputs = [*files["train"], *files["validation"], scalers, *(path for path in (static, initial, valid) if path)]
     stamps = [_stamp(path) for path in inputs]
     identity = digest([chosen.model_dump(mode="json"), seed, precision, stamps, code_digest(__file__)])
@@ -110,7 +113,7 @@ def train(
         smearing = chosen.training.retransformation == "smearing"
         residuals = training_residuals(trainer.predict, samples, fitted) if smearing else {}
         interface = Interface(samples.predictands, samples.channels, residuals, samples.attributes)
-        _write(Path(folder), trainer.network, progress, scalers, interface)
+        _write(Path(folder), trainer.product, progress, scalers, interface)
 
 
 def _write(folder: Path, network: keras.Model, progress: Progress, scalers: str, interface: Interface) -> None:

@@ -17,6 +17,7 @@ class Stream(IntEnum):
     PREDICTION = 14
     SAMPLING = 15
     DROPOUT = 16
+    LEVEL = 17
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

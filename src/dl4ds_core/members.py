@@ -23,11 +23,14 @@ class Members:
         Number of members.
     seed : int
         Of the training: a member is a function of this, its number and the time.
+    steps : int
+        From noise to a field, of diffusion models.
     """
 
     method: str = "none"
     count: int = 1
     seed: int = 0
+    steps: int = 20
 
     @property
     def dimension(self) -> int | None:

@@ -209,6 +209,11 @@ class Batch:
     weights: np.ndarray
     indices: np.ndarray
 
+    @property
+    def arrays(self) -> tuple[np.ndarray | None, ...]:
+        """What a step of a training takes."""
+        return self.coarse, self.fine, self.mask, self.static, self.area, self.weights
+
 
 def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
     """Return the order of the samples in an epoch: one permutation for all ranks."""

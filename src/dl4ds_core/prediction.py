@@ -76,6 +76,8 @@ class NetworkPredictor:
         What is drawn, and how often.
     shape : (int, int) or None
         Fine cells along Y and X: for networks that take noise.
+    diffusion : ResidualDiffusion or None
+        What draws residuals of the network, if anything does.
     """
 
     network: Any
@@ -86,6 +88,7 @@ class NetworkPredictor:
     residuals: Mapping[str, Residuals]
     members: Members = field(default_factory=Members)
     shape: tuple[int, int] | None = None
+    diffusion: Any = None
 
     @property
     def window(self) -> int | None:
@@ -175,12 +178,41 @@ class NetworkPredictor:
                 found = self._for_member(inputs, keys, member)
             outputs = len(self.predictands)
             if self.members.method == "sampling":
-                layer = self.network.get_layer("distribution")
-                drawn = sampled(layer, found, outputs, self.members.seed, member, keys)
+                if self.diffusion is None:
+                    layer = self.network.get_layer("distribution")
+                    drawn = sampled(layer, found, outputs, self.members.seed, member, keys)
+                else:
+                    drawn = self._diffused(found, inputs, keys, member)
                 fields.append(self._kept(drawn, inputs))
             else:
                 fields.append(found[..., :outputs])
         return np.stack(fields)
+
+    def _diffused(self, mean: np.ndarray, inputs: np.ndarray, keys: np.ndarray, member: int) -> np.ndarray:
+        """Return a member of what a diffusion model draws around the network's means, in their shape."""
+        from keras import ops
+
+        from dl4ds_core.models.diffusion import solve
+
+        moments = [(member, int(key)) for key in keys]
+        start = noise(self.members.seed, Stream.SAMPLING, moments, mean.shape[1:])
+        given = [ops.convert_to_tensor(each) for each in (mean, inputs)]
+
+        def denoised(noisy: Any, level: float) -> Any:
+            return self._denoise(noisy, ops.full((len(mean),), level, dtype="float32"), *given)
+
+        residual = np.asarray(solve(denoised, ops.convert_to_tensor(start), self.members.steps))
+        return mean + residual * np.asarray(self.diffusion.deviations)
+
+    @cached_property
+    def _denoise(self) -> Callable[..., Any]:
+        """The denoiser as one graph: from noisy residuals, the strength of their noise, means and inputs to a guess."""
+        import tensorflow as tf
+
+        def denoise(noisy: Any, level: Any, mean: Any, coarse: Any) -> Any:
+            return self.diffusion.denoised(noisy, level, mean, self.diffusion.valid, coarse, self.static)
+
+        return tf.function(denoise, reduce_retracing=True, autograph=False)
 
     @property
     def _random(self) -> bool:
@@ -265,12 +297,15 @@ def network_predictor(
     import keras
 
     from dl4ds_core import layers  # noqa: F401 - registers the layers that the file refers to
+    from dl4ds_core.models.diffusion import ResidualDiffusion
 
-    network = keras.saving.load_model(model, compile=False)
+    network, diffusion = keras.saving.load_model(model, compile=False), None
+    if isinstance(network, ResidualDiffusion):
+        network, diffusion = network.mean, network
     fix_seeds(network)
     fields = static_input(static, scalers)
     drawn = members or Members()
-    return NetworkPredictor(network, scalers, fields, predictands, channels, residuals or {}, drawn, shape)
+    return NetworkPredictor(network, scalers, fields, predictands, channels, residuals or {}, drawn, shape, diffusion)
 
 
 def fix_seeds(network: Any) -> None:

@@ -16,15 +16,19 @@ import xarray as xr
 
 from dl4ds_core import io, prediction
 from dl4ds_core.config.models import Model
+from dl4ds_core.config.training import Denoiser
 from dl4ds_core.ensembles import of_one_size
 from dl4ds_core.grids import Grid, coarsen
 from dl4ds_core.members import Members, sampled
+from dl4ds_core.models.denoiser import build_denoiser
+from dl4ds_core.models.diffusion import ResidualDiffusion
 from dl4ds_core.models.networks import build_network
 from dl4ds_core.prediction import Limits, network_predictor, predict_lazily
 from dl4ds_core.scaling import Scaler
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 SCALE, STEPS = 4, 13
+SMALL = Denoiser(filters=4, levels=2)
 SCALERS = {f"{grid}.tas": Scaler(np.array(280.0), np.array(5.0)) for grid in ("coarse", "fine")}
 SCALERS |= {f"{grid}.pr": Scaler(np.array(2.0), np.array(4.0)) for grid in ("coarse", "fine")}
 #: What draws, by method.
@@ -35,11 +39,13 @@ DRAWING = {
     "quantiles": {"distribution": "quantiles"},
     "both": {"distribution": "gaussian", "dropout": {"rate": 0.4, "at_prediction": True}},
     "window": {"noise": 2, "time_window": 3},
+    "diffusion": {},
+    "diffusion of windows": {"time_window": 3},
 }
 
 
 def method(kind: str) -> str:
-    return {"quantiles": "sampling", "both": "sampling", "window": "noise"}.get(kind, kind)
+    return {"window": "noise"}.get(kind, kind if kind in ("noise", "dropout") else "sampling")
 
 
 @pytest.fixture
@@ -53,7 +59,10 @@ def record(field_of) -> tuple[xr.Dataset, xr.Dataset]:
 
 @pytest.fixture
 def made(tmp_path, record):
-    """A function of settings and members that returns a predictor; weights are the same for equal settings."""
+    """A function of settings and members that returns a predictor; weights are the same for equal settings.
+
+    Networks that draw nothing themselves get a denoiser, where there are to be members.
+    """
 
     def make(members: Members, constraints=(), name: str = "tas", **settings):
         fine, coarse = record
@@ -62,12 +71,18 @@ def made(tmp_path, record):
         network = build_network(
             chosen, coarse_shape=shape, scale=SCALE, channels=1, outputs=1, base=[0], constraints=constraints
         )
+        fine_shape = Grid.of(fine).shape
+        if not {"noise", "dropout", "distribution"} & set(settings):
+            window = settings.get("time_window")
+            denoiser = build_denoiser(SMALL, scale=SCALE, channels=1, outputs=1, time_window=window)
+            network = ResidualDiffusion(network, denoiser, fine_shape)
+            network.deviations.assign([0.5])
         random = np.random.default_rng(5)
         for weight in network.trainable_weights:
             weight.assign(0.2 * random.normal(size=weight.shape).astype("float32"))
         network.save(tmp_path / "model.keras")
         return network_predictor(
-            tmp_path / "model.keras", SCALERS, None, [name], [name], members=members, shape=Grid.of(fine).shape
+            tmp_path / "model.keras", SCALERS, None, [name], [name], members=members, shape=fine_shape
         )
 
     return make
@@ -94,7 +109,7 @@ def test_a_member_is_a_function_of_seed_number_and_time(kind, made, record, monk
     np.testing.assert_allclose(fewer, values[:2], rtol=1e-6)
     part = tuple(each.isel(time=slice(6, None)) for each in record)
     later = predicted(made(Members(method(kind), 2, seed=3), **DRAWING[kind]), part)["tas"].values
-    start = 2 if kind == "window" else 0  # the first windows see other steps
+    start = 2 if "window" in kind else 0  # the first windows see other steps
     np.testing.assert_allclose(later[:, start:], values[:2, 6 + start :], rtol=1e-6)
     other = predicted(made(Members(method(kind), 2, seed=4), **DRAWING[kind]), record)["tas"].values
     assert np.abs(other - values[:2]).max() > 1e-3
@@ -112,14 +127,15 @@ def test_without_members_there_is_one_prediction(kind, made, record):
         assert (np.abs(many.mean("member") - single) < 5 * spread).mean() > 0.999, "the mean of the distribution"
 
 
-def test_members_keep_limits_masks_and_constraints(made, record):
+@pytest.mark.parametrize("settings", [{"distribution": "gaussian"}, {}], ids=["gaussian", "diffusion"])
+def test_members_keep_limits_masks_and_constraints(made, record, settings):
     fine, coarse = record
     rain = [each.rename(tas="pr") - 280 for each in record]
     for dataset, source in zip(rain, (fine, coarse), strict=True):
         dataset["pr"].values[:] = np.abs(source["tas"].values - 280)
         dataset["pr"].attrs |= {"units": "mm d-1"}
     # Means of the coarse input over all cells with equal weights.
-    predictor = made(Members("sampling", 3), [("multiplicative", "none")], "pr", distribution="gaussian")
+    predictor = made(Members("sampling", 3), [("multiplicative", "none")], "pr", **settings)
     network = predictor.network.get_layer("constraints")
     shape = Grid.of(fine).shape
     coarse_shape = Grid.of(coarse).shape
@@ -138,6 +154,32 @@ def test_members_keep_limits_masks_and_constraints(made, record):
     complete = np.isfinite(blocks)
     np.testing.assert_allclose(blocks[complete], expected[complete], rtol=1e-4)
     assert drawn[..., 1:, 1:].std(axis=0).max() > 0.1
+
+
+def test_a_diffusion_model_gives_the_mean_and_draws_around_it(made, record):
+    """A denoiser that knows nothing draws residuals of the deviation that it is told, but none where it knows no truth.
+
+    Its guess is then the best one of independent normal numbers.
+    """
+    predictor = made(Members("sampling", 30))
+    for weight in predictor.diffusion.denoiser.get_layer("output").weights:
+        weight.assign(np.zeros(weight.shape))
+    valid = np.ones(predictor.diffusion.valid.shape)
+    valid[:3] = 0
+    predictor.diffusion.valid.assign(valid)
+    mean = predicted(made(Members()), record)["tas"].values
+    residuals = predicted(predictor, record)["tas"].values - mean
+    assert np.abs(residuals[:, :, :3]).max() < 1e-3
+    assert residuals[:, :, 3:].std() == pytest.approx(0.5 * 5, rel=0.03)
+    together = residuals[:, :, 3:].reshape(30 * STEPS, -1)
+    assert scipy.stats.kstest(together[:, 7] / together.std(), "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(together[:, :6].T) - np.eye(6)).max() < 0.2
+
+
+def test_fewer_steps_draw_nearly_the_same(made, record):
+    many, few = (predicted(made(Members("sampling", 2, steps=steps)), record)["tas"].values for steps in (60, 20))
+    rough = predicted(made(Members("sampling", 2, steps=3)), record)["tas"].values
+    assert 0 < np.abs(few - many).mean() < 0.25 * np.abs(rough - many).mean()
 
 
 def layer(kind: str, **given) -> SimpleNamespace:

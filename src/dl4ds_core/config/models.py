@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from dl4ds_core.config.fields import Section, VariableName
 from dl4ds_core.config.prediction import PredictionOverride
-from dl4ds_core.config.training import Normalization, TrainingOverride
+from dl4ds_core.config.training import Mode, Normalization, TrainingOverride
 
 Backbone = Literal["convnet", "resnet", "densenet", "unet", "convnext"]
 Upsampling = Literal["pin", "spc", "rc", "dc"]
@@ -167,9 +167,9 @@ class Model(Section):
         return self
 
 
-def drawing_of(model: Model) -> Literal["none", "dropout", "noise", "sampling"]:
-    """Return what the members of a network may differ by."""
-    if model.distribution is not None:
+def drawing_of(model: Model, mode: Mode) -> Literal["none", "dropout", "noise", "sampling"]:
+    """Return what the members of a network, trained in a mode, may differ by."""
+    if model.distribution is not None or mode == "diffusion":
         return "sampling"
     if model.noise:
         return "noise"

@@ -53,11 +53,16 @@ class Members(Section):
     method: Literal["auto", "none", "dropout", "noise", "sampling"] = Field(
         default="auto",
         description="What is drawn: `noise`, with `models.<name>.noise`; `sampling` from "
-        "`models.<name>.distribution`; `dropout`, kept on. `auto`: what the network has, `dropout` with "
-        "`dropout.at_prediction`. `none`: one prediction, the mean of the distribution (of transformed values, "
-        "where there is a `transform`), or that of the first draw.",
+        "`models.<name>.distribution` or by a diffusion model; `dropout`, kept on. `auto`: what the network has, "
+        "`dropout` with `dropout.at_prediction`. `none`: one prediction, the mean of the distribution (of transformed "
+        "values, where there is a `transform`), or that of the first draw.",
     )
     count: PositiveInt = Field(default=10, description="Members of networks that draw; others give one prediction.")
+    steps: PositiveInt = Field(
+        default=20,
+        description="Steps from noise to a field, of models with `training.mode: diffusion`: fewer are faster, and "
+        "less accurate.",
+    )
 
 
 class Prediction(Section):

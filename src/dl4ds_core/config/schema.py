@@ -24,8 +24,8 @@ from dl4ds_core.config.space import Domain as Domain
 from dl4ds_core.config.space import Regrid as Regrid
 from dl4ds_core.config.splits import Splitting
 from dl4ds_core.config.sweeps import expand
+from dl4ds_core.config.training import Mode, Training
 from dl4ds_core.config.training import Normalization as Normalization
-from dl4ds_core.config.training import Training
 from dl4ds_core.config.training import Transform as Transform
 from dl4ds_core.config.verification import BASELINES, WITHOUT_COARSE, Baseline, Verification
 
@@ -125,8 +125,15 @@ class Config(Section):
         own: Members | None = getattr(model.prediction, "members", None)
         if own is not None:
             wanted = wanted.model_copy(update=own.model_dump(exclude_unset=True))
-        method = drawing_of(model) if wanted.method == "auto" else wanted.method
-        return Members(method=method, count=1 if method == "none" else wanted.count)
+        mode = self.mode(model)
+        method = drawing_of(model, mode) if wanted.method == "auto" else wanted.method
+        # Only of those that take them, so that other predictions are the same for any number of steps.
+        steps = {"steps": wanted.steps} if mode == "diffusion" and method == "sampling" else {}
+        return Members(method=method, count=1 if method == "none" else wanted.count, **steps)
+
+    def mode(self, model: Model) -> Mode:
+        """Return how a model is trained."""
+        return getattr(model.training, "mode", None) or self.training.mode
 
     def normalization_of(self, model: Model, field: str) -> Normalization:
         """Return how a model's predictand, predictor or static field is scaled."""

@@ -86,16 +86,50 @@ class Adversarial(Section):
     )
 
 
+class Denoiser(Section):
+    """The network that learns to take noise out of the residuals of another one."""
+
+    filters: PositiveInt = Field(default=32, description="Channels of its first level; they double up to four times.")
+    levels: PositiveInt = Field(default=3, description="Levels, each on a grid of half the resolution.")
+
+
+class Diffusion(Section):
+    """How what a network's mean leaves open is learnt by a diffusion model."""
+
+    pretrain_epochs: NonNegativeInt | None = Field(
+        default=None,
+        description="First epochs, of the network itself by `training.loss`; the others are those of the denoiser, "
+        "and the network stays as it is. Each part has a learning rate of its own `schedule`, and keeps its best "
+        "epoch. Empty: half of the epochs; none with `start_from`.",
+    )
+    learning_rate: PositiveFloat | None = Field(
+        default=None, description="Of the denoiser; empty: that of the network."
+    )
+    averaging: float = Field(
+        default=0.999,
+        description="Decay of the mean over the steps of the denoiser's weights, which is what is kept.",
+        ge=0,
+        lt=1,
+    )
+
+
+Mode = Literal["supervised", "adversarial", "diffusion"]
+
+
 class Training(Section):
     """How a network is trained."""
 
-    mode: Literal["supervised", "adversarial"] = Field(
-        default="supervised", description="Kind of training; `adversarial`: a conditional GAN."
+    mode: Mode = Field(
+        default="supervised",
+        description="Kind of training; `adversarial`: a conditional GAN; `diffusion`: the network gives the mean, and "
+        "a diffusion model draws what is left.",
     )
     adversarial: Adversarial = Field(default_factory=Adversarial, description="With `mode: adversarial`.")
     discriminator: Discriminator = Field(
         default_factory=Discriminator, description="Size of the discriminator with `mode: adversarial`."
     )
+    diffusion: Diffusion = Field(default_factory=Diffusion, description="With `mode: diffusion`.")
+    denoiser: Denoiser = Field(default_factory=Denoiser, description="Size of the denoiser with `mode: diffusion`.")
     loss: dict[LossName, PositiveFloat] = Field(
         default_factory=_mae,
         description="Losses and their weights, summed; in normalised units. `crps` is for networks with `noise`, and "
@@ -135,7 +169,8 @@ class Training(Section):
     best_by: BestBy | None = Field(
         default=None,
         description="What of the validation period says which epoch is the best; `last`: the last one is kept. Empty: "
-        "`rmse`; `loss` with `crps` and `likelihood`; `last` with `mode: adversarial`, whose errors grow with detail.",
+        "`rmse`; `loss` with `crps`, `likelihood` and `mode: diffusion`; `last` with `mode: adversarial`, whose errors "
+        "grow with detail.",
     )
     patience: PositiveInt | None = Field(
         default=None, description="Stop after so many epochs that are no better by `best_by`; empty: never."
@@ -173,7 +208,15 @@ class Training(Section):
             return self.best_by
         if self.mode == "adversarial":
             return "last"
-        return "loss" if set(PROBABILISTIC) & set(self.loss) else "rmse"
+        return "loss" if self.mode == "diffusion" or set(PROBABILISTIC) & set(self.loss) else "rmse"
+
+    @property
+    def pretrain_epochs(self) -> int:
+        """First epochs, of the network alone, in modes that train another one besides."""
+        if self.mode == "diffusion":
+            usual = 0 if self.start_from is not None else self.epochs // 2
+            return usual if self.diffusion.pretrain_epochs is None else self.diffusion.pretrain_epochs
+        return self.adversarial.pretrain_epochs if self.mode == "adversarial" else 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -181,17 +224,11 @@ class Training(Section):
         if len(self.loss) > 1 and set(PROBABILISTIC) & set(self.loss):
             name = next(name for name in PROBABILISTIC if name in self.loss)
             problems.append(f"loss: `{name}` stands alone; found it beside {', '.join(set(self.loss) - {name})}")
-        if self.mode == "adversarial":
-            if set(PROBABILISTIC) & set(self.loss):
-                problems.append("`mode: adversarial` needs losses of single predictions, such as `mae`")
-            if self.adversarial.pretrain_epochs >= self.epochs:
-                problems.append(
-                    f"adversarial.pretrain_epochs: expected less than `epochs` ({self.epochs}), found "
-                    f"{self.adversarial.pretrain_epochs}"
-                )
+        if self.mode != "supervised":
+            problems += self._of_two_networks()
         if self.patience is not None and self.kept_by == "last":
             problems.append("`patience` needs a score that says what is better; set `best_by`, or leave `patience` out")
-        if self.retransformation == "smearing" and (self.mode == "adversarial" or set(PROBABILISTIC) & set(self.loss)):
+        if self.retransformation == "smearing" and (self.mode != "supervised" or set(PROBABILISTIC) & set(self.loss)):
             problems.append("`retransformation: smearing` is for single predictions; members need none, so use `none`")
         if (self.schedule == "piecewise") != bool(self.piecewise):
             problems.append("`schedule: piecewise` and the key `piecewise` belong together; give both or neither")
@@ -213,6 +250,29 @@ class Training(Section):
             raise ValueError("\n".join(problems))
         return self
 
+    def _of_two_networks(self) -> list[str]:
+        """Return what can't work where another network is trained besides the model's own."""
+        problems = []
+        if set(PROBABILISTIC) & set(self.loss):
+            problems.append(f"`mode: {self.mode}` needs losses of single predictions, such as `mae`")
+        if self.pretrain_epochs >= self.epochs:
+            problems.append(
+                f"{self.mode}.pretrain_epochs: expected less than `epochs` ({self.epochs}), found "
+                f"{self.pretrain_epochs}"
+            )
+        if self.mode == "diffusion":
+            if self.pretrain_epochs == 0 and self.start_from is None:
+                problems.append(
+                    "`mode: diffusion` needs a trained network: some `diffusion.pretrain_epochs` (and more `epochs` "
+                    "than these), or `start_from`"
+                )
+            if self.best_by not in (None, "loss", "last"):
+                problems.append(
+                    f"best_by: with `mode: diffusion` expected `loss` or `last`, found `{self.best_by}`, which says "
+                    "nothing of the denoiser"
+                )
+        return problems
+
 
 TrainingOverride = partial(Training, "TrainingOverride")
 
@@ -232,7 +292,7 @@ def merged(training: Training, override: Section | None, *, likelihood: bool = F
     """
     given = training.model_dump() | ({"loss": {"likelihood": 1.0}} if likelihood else {})
     own = override.model_dump(exclude_unset=True) if override else {}
-    for key in ("adversarial", "discriminator"):
+    for key in ("adversarial", "discriminator", "diffusion", "denoiser"):
         if own.get(key):
             own[key] = given[key] | own[key]
     return Training.model_validate(given | own)

@@ -13,6 +13,7 @@ from dl4ds_core.layers.padding import CropLike, PadToMultiple, RepeatEdges
 from dl4ds_core.layers.recurrent import ConvolutionalLSTM
 from dl4ds_core.layers.static import ConcatenateStatic
 from dl4ds_core.layers.subpixel import PixelShuffle
+from dl4ds_core.layers.waves import Waves
 
 __all__ = [
     "BatchNormalization",
@@ -33,6 +34,7 @@ __all__ = [
     "PadToMultiple",
     "PixelShuffle",
     "RepeatEdges",
+    "Waves",
     "part_of_batch",
     "raw_channels",
     "share_dropout",

@@ -8,10 +8,18 @@ from collections.abc import Collection, Mapping
 import pandas as pd
 
 from dl4ds_core.config import Config, model_settings
+from dl4ds_core.config.training import Mode
 from dl4ds_core.config.verification import Region
 from dl4ds_core.report.members import members_in_words
 from dl4ds_core.report.scores import Score, parts_of, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, number, quantity
+
+#: What is said of a mode of training after its loss.
+MODES: dict[Mode, str] = {
+    "supervised": "",
+    "adversarial": ", adversarial",
+    "diffusion": ", and a diffusion model of what is left",
+}
 
 
 def pairs_in_words(config: Config) -> str:
@@ -44,7 +52,7 @@ def model_in_words(config: Config, name: str) -> str:
     parts = [
         f"{network.backbone.capitalize()} with {network.upsampling}, {size}",
         f"localized layer: {network.localized}" if network.localized != "none" else "no localized layer",
-        f"loss: {loss}" + (", adversarial" if training.mode == "adversarial" else ""),
+        f"loss: {loss}" + MODES[training.mode],
     ]
     if network.distribution is not None:
         parts.append(f"gives a distribution: {network.distribution}")

@@ -19,7 +19,8 @@ from dl4ds_core.layers import Detail, part_of_batch
 from dl4ds_core.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
 from dl4ds_core.models.discriminator import build_discriminator
 from dl4ds_core.pipeline import Batch, Samples
-from dl4ds_core.training.supervised import Trainer, arrays, stop_flags
+from dl4ds_core.training.stopping import flag_tensor
+from dl4ds_core.training.supervised import Trainer
 
 #: Columns of the history besides those of every training. The accuracy is the share of judgements of truth that are
 #: higher than those of the prediction for the same cells: a half where the discriminator can't tell.
@@ -43,7 +44,6 @@ class AdversarialTrainer(Trainer):
         super().__init__(*arguments, **options)
         training = self.settings.training
         self.options = training.adversarial
-        self._prelude = self.options.pretrain_epochs
         self.discriminator = build_discriminator(
             training.discriminator,
             scale=self.scale,
@@ -68,7 +68,7 @@ class AdversarialTrainer(Trainer):
         return [*self.network.variables, *self.discriminator.variables]
 
     def _take_step(self, batch: Batch, rate: float) -> tuple[float, float, dict[str, float], list[float], float]:
-        if self.progress.epoch < self.options.pretrain_epochs:
+        if self.progress.epoch < self._prelude:
             return super()._take_step(batch, rate)
         training = self.settings.training
         self.optimizer.learning_rate.assign(rate)
@@ -77,7 +77,7 @@ class AdversarialTrainer(Trainer):
         done = self.progress.epoch * self.steps + self.progress.step
         both = (done + 1) % self.options.discriminator_steps == 0
         noise = self.forward.noise(batch, Stream.TRAINING, self.progress.epoch)
-        numbers = self._steps[both](*arrays(batch), noise, self._mixing(batch), stop_flags()).numpy().tolist()
+        numbers = self._steps[both](*batch.arrays, noise, self._mixing(batch), flag_tensor()).numpy().tolist()
         total, count, *rest = numbers
         terms, flags = dict(zip(TERMS, rest, strict=False)), rest[len(TERMS) : -1]
         return total, count, terms, flags, rest[-1]

@@ -53,8 +53,7 @@ def set_physics(
         layers["floor"].floors.assign(np.where(wanted, zeros, LOWEST))
     if "constraints" not in layers:
         return
-    with io.open_dataset(valid) as known:
-        cells = np.stack([known[name].values > 0 for name in names], axis=-1)
+    cells = known_cells(valid, names)
 
     def scaling(grid: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         fitted = [scalers[f"{grid}.{name}"] for name in names]
@@ -69,6 +68,12 @@ def set_physics(
         fine=scaling("fine", samples.fine_shape),
         coarse=scaling("coarse", samples.coarse_shape),
     )
+
+
+def known_cells(valid: str | Path, predictands: Sequence[str]) -> np.ndarray:
+    """Return the cells with truth in the training period, from the file that says so, (Y, X, predictand)."""
+    with io.open_dataset(valid) as known:
+        return np.stack([known[name].values > 0 for name in predictands], axis=-1)
 
 
 def zeros_of(predictands: Sequence[str], scalers: Mapping[str, Scaler]) -> np.ndarray:

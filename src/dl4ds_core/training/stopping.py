@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 #: Exit status of a training that stopped at a checkpoint and is to be started again.
 EXIT_STATUS = os.EX_TEMPFAIL
@@ -58,6 +59,13 @@ def ignore() -> None:
 def flags() -> tuple[float, ...]:
     """Return one number per signal: whether this process got it."""
     return tuple(_flags)
+
+
+def flag_tensor() -> Any:
+    """Return the flags as what ranks exchange."""
+    import tensorflow as tf  # here, since it is slow
+
+    return tf.constant(flags(), tf.float32)
 
 
 def reason(sums: Sequence[float]) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -117,6 +118,7 @@ class Trainer:
         weights = {id(weight) for weight in self.network.weights}
         self._seeds = [variable for variable in self.network.variables if id(variable) not in weights]
         self.progress = Progress()
+        self._taken, self._valid = taken, valid
         self._best = [variable.numpy() for variable in self.network.variables]
         self._keeper: Keeper | None = None
         draws = training.members if "crps" in training.loss else 1
@@ -128,7 +130,7 @@ class Trainer:
         self._physical_error = physical_error([scalers[f"fine.{name}"] for name in samples.predictands])
         self._loss = objective(settings, samples, scalers, ranks)
         self._kept_by = training.kept_by
-        self._prelude = 0  # epochs whose weights are not kept, and which don't count for patience
+        self._prelude = training.pretrain_epochs  # which don't count for patience
         # Without autograph, as nothing here branches on a tensor: reading the code of every layer took seconds.
         self._step = tf.function(self._training_step, reduce_retracing=True, autograph=False)
         self._score = tf.function(self._validation_step, reduce_retracing=True, autograph=False)
@@ -233,10 +235,18 @@ class Trainer:
                 f"no epoch has a finite validation {SCORES[self._score_kept]}; lower "
                 "training.learning_rate, or look for outliers in the validation period"
             )
-        for variable, values in zip(self.network.variables, self._best, strict=True):
-            variable.assign(values)
-        self.ranks.broadcast(self.network.variables)
+        self._take_best()
+        self.ranks.broadcast(self.product.variables)
         return self.progress, self.ranks.require_equal(self._same_on_all_ranks)
+
+    @property
+    def product(self) -> keras.Model:
+        """What is saved."""
+        return self.network
+
+    def _take_best(self) -> None:
+        for variable, values in zip(self.product.variables, self._best, strict=True):
+            variable.assign(values)
 
     @property
     def _score_kept(self) -> str:
@@ -258,7 +268,7 @@ class Trainer:
         if self.ranks.first:
             checkpoints.tidy(folder)
             resumed = checkpoints.restore(folder, identity, self.state)
-        best = resumed[1] if resumed else [variable.numpy() for variable in self.network.variables]
+        best = resumed[1] if resumed else [variable.numpy() for variable in self.product.variables]
         self.progress = self.ranks.broadcast_object(resumed[0] if resumed else Progress())
         self.ranks.broadcast(self.state)
         self._best = self.ranks.broadcast_object(best)
@@ -277,7 +287,7 @@ class Trainer:
         parts = (training.batch_size, self.ranks.rank, self.ranks.size)
         began = time.monotonic()
         for batch in batches(self.samples, order, *parts, cutting=self._cutting, epoch=progress.epoch):
-            rate = learning_rate(training, progress.epoch * self.steps + progress.step, self.steps)
+            rate = self._rate()
             total, count, terms, flags, norm = self._take_step(batch, rate)
             ended = time.monotonic()
             progress.add_step(total, count, terms, ended - began)
@@ -287,11 +297,16 @@ class Trainer:
                 self._keeper.after_step(progress, ended - began)
             began = ended
 
+    def _rate(self) -> float:
+        """Return the learning rate of the step to take."""
+        done = self.progress.epoch * self.steps + self.progress.step
+        return learning_rate(self.settings.training, done, self.steps)
+
     def _take_step(self, batch: Batch, rate: float) -> tuple[float, float, dict[str, float], list[float], float]:
         """Take one step; return the sums of loss, weight, further terms and flags, and the norm of the gradient."""
         self.optimizer.learning_rate.assign(rate)
         noise = self.forward.noise(batch, Stream.TRAINING, self.progress.epoch)
-        total, count, *flags, norm = self._step(*arrays(batch), noise, stop_flags()).numpy().tolist()
+        total, count, *flags, norm = self._step(*batch.arrays, noise, stopping.flag_tensor()).numpy().tolist()
         return total, count, {}, flags, norm
 
     def _kept(self) -> str:
@@ -342,44 +357,41 @@ class Trainer:
         require_finite_validation(progress, rate, validation, self._kept())
         score = validation[f"validation_{self._score_kept}"]
         last = self._kept_by == "last"
-        if progress.epoch > self._prelude and (last or score < progress.best):
+        if self._may_be_best() and (last or score < progress.best):
             progress.best, progress.best_epoch = progress.best if last else score, progress.epoch
-            self._best = [variable.numpy() for variable in self.network.variables]
+            self._best = [variable.numpy() for variable in self.product.variables]
         if not self._finished():
             self._heed(flags)
         if self._keeper:
             self._keeper.after_epoch(progress, seconds)
 
+    def _may_be_best(self) -> bool:
+        """Return whether the epoch that has just ended may be the one that is kept."""
+        return self.progress.epoch > self._prelude
+
     def _validate(self) -> tuple[dict[str, float], list[float]]:
         """Return the scores of the validation period, and the sums of the flags."""
         size = self.settings.training.batch_size
-        order = np.arange(len(self.validation))
         # What dropout draws here must not change what it draws in training: a training that stops within the
         # validation begins it anew.
         drawn = [seed.numpy() for seed in self._seeds]
         sums: list[Any] = []
         for number, batch in enumerate(
-            batches(self.validation, order, size, self.ranks.rank, self.ranks.size), start=1
+            batches(self.validation, np.arange(len(self.validation)), size, self.ranks.rank, self.ranks.size), start=1
         ):
-            parts = self._score(*arrays(batch), self.forward.noise(batch, Stream.VALIDATION, 0))
+            parts = self._scored(batch)
             sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
             if number % VALIDATION_STEPS == 0:
                 self._restore_seeds(drawn)
-                self._heed(self.ranks.sum([stop_flags()])[0].numpy().tolist())
+                self._heed(self.ranks.sum([stopping.flag_tensor()])[0].numpy().tolist())
         self._restore_seeds(drawn)
-        *totals, flags = (part.numpy() for part in self.ranks.sum([*sums, stop_flags()]))
+        *totals, flags = (part.numpy() for part in self.ranks.sum([*sums, stopping.flag_tensor()]))
         return scores(*totals), flags.tolist()
+
+    def _scored(self, batch: Batch) -> Sequence[Any]:
+        """Return the sums of the scores over this rank's part of a batch of the validation period."""
+        return self._score(*batch.arrays, self.forward.noise(batch, Stream.VALIDATION, 0))
 
     def _restore_seeds(self, drawn: Sequence[np.ndarray]) -> None:
         for seed, state in zip(self._seeds, drawn, strict=True):
             seed.assign(state)
-
-
-def arrays(batch: Batch) -> tuple[Any, ...]:
-    """Return what a step takes of a batch."""
-    return batch.coarse, batch.fine, batch.mask, batch.static, batch.area, batch.weights
-
-
-def stop_flags() -> Any:
-    """Return the signals that this rank got, as a tensor."""
-    return tf.constant(stopping.flags(), tf.float32)

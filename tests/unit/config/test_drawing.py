@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from .test_combinations import problem, problems
 
 Content = dict[str, Any]
 GAN = {"mode": "adversarial"}
+DIFFUSION = {"mode": "diffusion"}
 
 
 def with_net(content: Content, **changes: Any) -> Content:
@@ -47,6 +49,29 @@ def with_net(content: Content, **changes: Any) -> Content:
             {"training": GAN | {"retransformation": "smearing"}},
             "models.net.training: `retransformation: smearing` is for single predictions",
         ),
+        ({"training": DIFFUSION, "noise": 1}, "models.net.noise: with `mode: diffusion` what the network gives is no"),
+        (
+            {"training": DIFFUSION, "dropout": {"at_prediction": True}},
+            "models.net.dropout.at_prediction: with `mode: diffusion` what",
+        ),
+        ({"training": DIFFUSION | {"loss": {"crps": 1}}}, "models.net.training: `mode: diffusion` needs losses of"),
+        (
+            {"training": DIFFUSION | {"epochs": 5, "diffusion": {"pretrain_epochs": 5}}},
+            "models.net.training: diffusion.pretrain_epochs: expected less than `epochs` (5), found 5",
+        ),
+        ({"training": DIFFUSION | {"epochs": 1}}, "models.net.training: `mode: diffusion` needs a trained network"),
+        ({"training": DIFFUSION | {"best_by": "rmse"}}, "models.net.training: best_by: with `mode: diffusion` exp"),
+        (
+            {"training": DIFFUSION | {"retransformation": "smearing"}},
+            "models.net.training: `retransformation: smearing` is for single predictions",
+        ),
+        ({"training": {"denoiser": {"filters": 3}}}, "models.net.training.denoiser: it is for `mode: diffusion`; set"),
+        ({"training": GAN | {"diffusion": {}}}, "models.net.training.diffusion: it is for `mode: diffusion`; set"),
+        ({"training": DIFFUSION | {"discriminator": {}}}, "models.net.training.discriminator: it is for `mode: adv"),
+        (
+            {"prediction": {"members": {"method": "sampling"}}},
+            "models.net.prediction.members.method: `sampling` needs `distribution` or `training.mode: diffusion` in",
+        ),
         (
             {"prediction": {"members": {"method": "noise"}}},
             "models.net.prediction.members.method: `noise` needs `noise` in models.net; use `auto` or `none`",
@@ -65,10 +90,10 @@ def test_a_gan_gives_no_distribution(content: Content) -> None:
 
 
 def test_a_conflict_is_said_in_one_line(content: Content) -> None:
-    content["training"] = GAN
-    assert problem(with_net(content, distribution="gaussian")).startswith(
-        "models.net.distribution: a GAN draws its fields"
-    )
+    for training, expected in ((GAN, "a GAN draws its fields"), (DIFFUSION, "a diffusion model draws its fields")):
+        content["training"] = training
+        line = problem(with_net(content, distribution="gaussian"))
+        assert line.startswith(f"models.net.distribution: {expected}")
 
 
 def test_keys_of_a_gan_are_for_one(content: Content) -> None:
@@ -78,8 +103,9 @@ def test_keys_of_a_gan_are_for_one(content: Content) -> None:
 
 def test_softmax_is_for_no_sample(content: Content) -> None:
     content["data"]["predictands"]["tas"]["minimum"] = 0
-    lines = problems(with_net(content, distribution="gaussian", constraints={"tas": "softmax"}))
-    assert any("`softmax` makes values of a network's output, not of a sample" in line for line in lines)
+    for changes in ({"distribution": "gaussian"}, {"training": DIFFUSION}):
+        changed = with_net(copy.deepcopy(content), **changes, constraints={"tas": "softmax"})
+        assert any("`softmax` makes values of a network's output" in line for line in problems(changed))
 
 
 def test_members_are_overridden_key_by_key(content: Content) -> None:
@@ -111,6 +137,8 @@ def test_a_distribution_is_trained_by_its_likelihood_whatever_others_are_trained
         ({"distribution": "gaussian"}, "loss"),
         ({"noise": 1, "training": {"loss": {"crps": 1}}}, "loss"),
         ({"training": GAN}, "last"),
+        ({"training": DIFFUSION}, "loss"),
+        ({"training": DIFFUSION | {"best_by": "last"}}, "last"),
         ({"training": GAN | {"best_by": "rmse"}}, "rmse"),
     ],
 )
@@ -142,3 +170,28 @@ def test_members(content: Content, changes: Content, expected: tuple[str, int]) 
     content["prediction"] = {"members": {"count": 7}}
     members = parse(with_net(content, **changes)).members("net")
     assert (members.method, members.count) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        ({"epochs": 9}, 4),
+        ({"epochs": 9, "start_from": "other.keras"}, 0),
+        ({"epochs": 9, "diffusion": {"pretrain_epochs": 6}}, 6),
+        ({"epochs": 9, "start_from": "other.keras", "diffusion": {"pretrain_epochs": 2}}, 2),
+    ],
+)
+def test_epochs_of_the_network_before_those_of_the_denoiser(content: Content, changes: Content, epochs: int) -> None:
+    settings = model_settings(parse(with_net(content, training=DIFFUSION | changes)), "net")
+    assert settings.training.pretrain_epochs == epochs
+
+
+def test_members_of_a_diffusion_model(content: Content) -> None:
+    content["prediction"] = {"members": {"count": 3, "steps": 7}}
+    config = parse(with_net(content, training=DIFFUSION))
+    assert config.members("net").model_dump() == {"method": "sampling", "count": 3, "steps": 7}
+    usual = type(config.members("net"))().steps
+    for changes in ({"distribution": "gaussian"}, {"prediction": {"members": {"method": "none"}}}):
+        content["models"]["net"].pop("training", None)
+        other = parse(with_net(copy.deepcopy(content), **changes))
+        assert other.members("net").steps == usual, "so that these predictions don't depend on it"

@@ -19,7 +19,6 @@ from dl4ds_core.errors import TrainingError
 from dl4ds_core.layers import Detail
 from dl4ds_core.training.adversarial import TERMS, AdversarialTrainer, _deviations
 from dl4ds_core.training.stopping import Stopped
-from dl4ds_core.training.supervised import arrays
 
 from .trainers import STEPS, Fields, outcome, random_mask, require_close, require_same, step_of_ranks, trainers_in
 
@@ -95,7 +94,7 @@ def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks, k
 
     def take(trainer, batch):
         noise = trainer.forward.noise(batch, Stream.TRAINING, 0)
-        return trainer._adversarial_step(*arrays(batch), noise, trainer._mixing(batch), tf.zeros(2), both=True)
+        return trainer._adversarial_step(*batch.arrays, noise, trainer._mixing(batch), tf.zeros(2), both=True)
 
     samples = Fields(field_of(3, seed=1), random_mask(3, part=0.5))
     choices = GAN | {"network": {"noise": 1}, "adversarial": {"loss": kind}}

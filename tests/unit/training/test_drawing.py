@@ -15,7 +15,6 @@ pytest.importorskip("horovod")
 from dl4ds_core.draws import Stream
 from dl4ds_core.pipeline import batches
 from dl4ds_core.training.stopping import Stopped
-from dl4ds_core.training.supervised import arrays
 
 from .trainers import (
     STEPS,
@@ -93,7 +92,7 @@ def test_any_number_of_ranks_has_the_same_gradient(field_of, monkeypatch):
     """Also with dropout, of which each rank has its part."""
 
     def take(trainer, batch):
-        return trainer._step(*arrays(batch), trainer.forward.noise(batch, Stream.TRAINING, 0), tf.zeros(2))
+        return trainer._step(*batch.arrays, trainer.forward.noise(batch, Stream.TRAINING, 0), tf.zeros(2))
 
     samples = Fields(field_of(4, seed=1), random_mask(4, part=0.5))
     choices = NOISE | {"network": {"noise": 2, "dropout": {"rate": 0.3}}}

@@ -204,7 +204,7 @@ def test_any_number_of_ranks_has_the_gradient_of_the_valid_area(field_of, monkey
                 trainer.optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients)
             )
             (batch,) = batches(samples, np.arange(3), 3, rank, ranks)
-            numbers = trainer._step(*supervised.arrays(batch), None, tf.zeros(2)).numpy()
+            numbers = trainer._step(*batch.arrays, None, tf.zeros(2)).numpy()
             parts.append(adding)
     finally:
         tf.config.run_functions_eagerly(False)
@@ -240,7 +240,7 @@ def applied_by(trainer, monkeypatch, batch):
     monkeypatch.setattr(trainer.optimizer, "apply", lambda gradients, _: given.extend(gradients))
     tf.config.run_functions_eagerly(True)
     try:
-        numbers = trainer._step(*supervised.arrays(batch), None, tf.zeros(2)).numpy()
+        numbers = trainer._step(*batch.arrays, None, tf.zeros(2)).numpy()
     finally:
         tf.config.run_functions_eagerly(False)
     return [gradient.numpy() for gradient in given], numbers

@@ -53,7 +53,7 @@ class Fields:
 
     predictands = channels = ("tas",)
     base = (0,)
-    coarse_shape = (4, 6)
+    coarse_shape, fine_shape = (4, 6), (8, 12)
 
     def __init__(self, fine, mask=None, garbage=0.0):
         self.fine = fine.to_dataset()
@@ -73,6 +73,7 @@ class Fields:
 
 def trainer_of(samples, validation, ranks, network=None, static=None, initial=None, **training):
     from dl4ds_core.training.adversarial import AdversarialTrainer
+    from dl4ds_core.training.diffusion import DiffusionTrainer
     from dl4ds_core.training.supervised import Trainer
 
     """A trainer of a small network; keys of `network` and `training` besides those that all have."""
@@ -85,8 +86,8 @@ def trainer_of(samples, validation, ranks, network=None, static=None, initial=No
     keras.utils.set_random_seed(1)
     scalers = {"fine.tas": Scaler(np.float32(280), np.float32(5))}
     chosen = ModelSettings.model_validate(settings)
-    kind = AdversarialTrainer if chosen.training.mode == "adversarial" else Trainer
-    return kind(chosen, 1, samples, validation, static, scalers, 2, 0, ranks, initial)
+    kinds = {"supervised": Trainer, "adversarial": AdversarialTrainer, "diffusion": DiffusionTrainer}
+    return kinds[chosen.training.mode](chosen, 1, samples, validation, static, scalers, 2, 0, ranks, initial)
 
 
 def random_mask(steps, seed=3, part=0.7):
@@ -149,7 +150,8 @@ def step_of_ranks(samples, size, monkeypatch, take, **choices):
         trainer = trainer_of(samples, samples, adding, **choices)
         randomise(trainer)
         applied = []
-        for optimizer in filter(None, (trainer.optimizer, getattr(trainer, "opponent", None))):
+        others = (getattr(trainer, name, None) for name in ("opponent", "denoising"))
+        for optimizer in filter(None, (trainer.optimizer, *others)):
             monkeypatch.setattr(optimizer, "apply", lambda gradients, _, applied=applied: applied.extend(gradients))
         (batch,) = batches(samples, np.arange(len(samples)), len(samples), rank, size)
         numbers = take(trainer, batch).numpy()
