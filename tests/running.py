@@ -39,7 +39,7 @@ TINY: dict[str, Any] = {
         "unet-pin": {"backbone": "unet", "upsampling": "pin", "filters": 4, "blocks": 2, "training": {"epochs": 1}},
     },
     "verification": {
-        "baselines": ["bilinear-corrected", "regression", "bilinear-qm"],
+        "baselines": ["bilinear-corrected", "regression"],
         "bootstrap": {"samples": 20, "block": "2y"},
     },
     "execution": {"workers": 2},

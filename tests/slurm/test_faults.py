@@ -6,28 +6,21 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from slurm.conftest import Run, pids_of, training_of, until
+from slurm.conftest import Run, pids_of, until
 from slurm.test_walls import history, weights
 
 FIT = "rule_fit_wildcards_net_1"
 
 
 @pytest.fixture
-def config() -> dict[str, Any]:
-    """An experiment with one training of some twenty seconds."""
-    return training_of(200)
-
-
-@pytest.fixture
-def reference(uninterrupted: Callable[[dict[str, Any], str], Path], config: dict[str, Any]) -> Path:
-    """Its results without interruption."""
-    return uninterrupted(config, "verify")
+def config(long: dict[str, Any]) -> dict[str, Any]:
+    """An experiment with one training."""
+    return long
 
 
 def start(run: Run, config: dict[str, Any]) -> subprocess.Popen[str]:

@@ -22,20 +22,23 @@ def many(tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path, files: in
 
 
 @pytest.mark.parametrize(
-    ("files", "grouped", "limit"),
+    ("files", "size", "limit"),
     [
-        (60, True, 2),
-        pytest.param(200, True, 4, marks=pytest.mark.full),
-        pytest.param(200, False, 4, marks=pytest.mark.full),
+        (24, 8, 2),
+        pytest.param(200, 20, 4, marks=pytest.mark.full),
+        pytest.param(200, None, 4, marks=pytest.mark.full),
     ],
 )
 def test_many_small_jobs(
-    run: Run, tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path, files: int, grouped: bool, limit: int
+    run: Run, tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path, files: int, size: int | None, limit: int
 ) -> None:
+    """In groups of some size, or each by itself."""
     config = many(tiny_config, demo_file, tmp_path, files)
     run.profile["jobs"] = limit
-    if not grouped:
+    if size is None:
         del run.profile["groups"], run.profile["group-components"]
+    else:
+        run.profile["group-components"] = [f"regrid={size}", f"inputs={size}"]
     calls, submitted = run.cluster.calls("sacct"), run.cluster.calls("sbatch")
     most, ended = 0, threading.Event()
 
@@ -57,7 +60,7 @@ def test_many_small_jobs(
     assert len(made) == 2 * files
     assert 0 < most <= limit
     jobs = run.cluster.calls("sbatch") - submitted
-    assert jobs == (files // 20 if grouped else files)
+    assert jobs == files // (size or 1)
     # One call per look at the queue, whatever the number of jobs: at least as far apart as the profile says.
     assert run.cluster.calls("sacct") - calls <= seconds / run.profile["slurm-init-seconds-before-status-checks"] + 2
 

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from slurm.conftest import Run, pids_of, training_of, until
-
-
-@pytest.fixture
-def long(epoch_seconds: float) -> dict[str, Any]:
-    """An experiment with one training of 100 s: more than two walls of a minute leave after TensorFlow's start."""
-    return training_of(round(100 / epoch_seconds))
-
-
-@pytest.fixture
-def reference(uninterrupted: Callable[[dict[str, Any], str], Path], long: dict[str, Any]) -> Path:
-    """Its results without SLURM and without interruption."""
-    return uninterrupted(long, "train")
+from slurm.conftest import Run, pids_of, until
 
 
 def weights(folder: Path) -> bytes:
@@ -35,25 +22,27 @@ def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "net" / "seed1" / "history.csv").drop(columns="seconds")
 
 
-def test_a_training_passes_through_walls(run: Run, long: dict[str, Any], reference: Path) -> None:
+@pytest.mark.parametrize("target", ["train", pytest.param("report", marks=pytest.mark.full)])
+def test_a_training_passes_through_walls(run: Run, long: dict[str, Any], reference: Path, target: str) -> None:
     run.profile["set-resources"]["fit"] |= {"runtime": 1, "slurm_extra": "--signal=USR1@5"}
     # SLURM sends the signal up to 30 s early: on a busy machine a job may end before its first step.
     long["execution"]["attempts"] = 10
-    run.run(long, "report")
+    run.run(long, target)
     states = run.executions()["rule_fit_wildcards_net_1"]
-    assert len(states) >= 3, states
+    assert len(states) >= 2, states
     assert states.count("COMPLETED") == 1
     assert set(states) <= {"COMPLETED", "REQUEUED"}, "it went on in the same job, without an attempt of Snakemake"
     assert weights(run.workflow.results) == weights(reference)
     pd.testing.assert_frame_equal(history(run.workflow.results), history(reference))
     logs = run.folder / "logs" / "tiny" / "fit"
-    assert (logs / "net-seed1" / "jobs.log").read_text(encoding="utf-8").count("goes back into the queue") >= 2
+    assert (logs / "net-seed1" / "jobs.log").read_text(encoding="utf-8").count("goes back into the queue") >= 1
     log = (logs / "net-seed1.log").read_text(encoding="utf-8")
     assert f"of {long['training']['epochs']}: loss" in log, "rank 0's progress is in the rule's log"
     rest = {comment: found for comment, found in run.executions().items() if "fit" not in comment}
     assert all(found == ["COMPLETED"] for found in rest.values()), rest
-    costs = pd.read_csv(run.workflow.results / "cost.csv").set_index("stage")
-    assert costs.loc["train", "attempts"] == len(states)
+    if target == "report":
+        costs = pd.read_csv(run.workflow.results / "cost.csv").set_index("stage")
+        assert costs.loc["train", "attempts"] == len(states)
 
 
 def test_status_shows_the_progress(run: Run, long: dict[str, Any]) -> None:

@@ -177,17 +177,27 @@ def test_fields_without_range_or_values_can_be_drawn() -> None:
 
 
 def test_training_curve_marks_the_best_epoch() -> None:
-    assert "best: epoch 3, 0.500" in texts(figures.training_curve(history(), units="degC"))
+    assert "kept: epoch 3, 0.500" in texts(figures.training_curve(history(), units="degC"))
     assert "RMSE on validation (K)" in texts(figures.training_curve(history(1), units="degC"))
 
 
 def test_training_curve_of_a_failed_training_has_no_best_epoch() -> None:
-    assert "best" not in texts(figures.training_curve(history().assign(validation_rmse=np.nan, kept=0)))
+    assert "kept" not in texts(figures.training_curve(history().assign(validation_rmse=np.nan, kept=0)))
+
+
+def test_training_curve_is_broken_where_another_network_joins() -> None:
+    joined = history().assign(denoising_loss=[np.nan, np.nan, *history()["loss"][2:]])
+    figure = figures.training_curve(joined)
+    left, right = figure.axes
+    assert "the network alone until here" in texts(figure)
+    assert {tuple(line.get_xdata()) for line in right.lines[:2]} == {(1, 2), tuple(history()["epoch"][2:])}
+    assert [list(line.get_xdata()) for line in left.lines if len(set(line.get_xdata())) == 1] == [[2.5, 2.5]]
+    assert "alone" not in texts(figures.training_curve(history()))
 
 
 def test_training_curve_marks_the_epoch_that_was_kept_by_another_metric() -> None:
     kept = history().assign(kept=[0, 0, 0, 1, 0])
-    assert "best: epoch 4, 0.700" in texts(figures.training_curve(kept, units="degC"))
+    assert "kept: epoch 4, 0.700" in texts(figures.training_curve(kept, units="degC"))
 
 
 def test_ranking_has_the_best_median_on_top_and_a_dot_per_seed() -> None:

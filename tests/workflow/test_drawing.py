@@ -1,4 +1,4 @@
-"""Networks that draw, and a GAN, from configuration to scores, by two ranks."""
+"""Networks that draw, a GAN and a diffusion model, from configuration to scores, by two ranks."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ import pytest
 import xarray as xr
 
 from dl4ds_core.training.adversarial import TERMS
+from dl4ds_core.training.diffusion import TERM
 from dl4ds_core.verification import read_summary
 
 NETWORK = {"backbone": "resnet", "upsampling": "spc", "filters": 8, "blocks": 1}
 GAN = {"mode": "adversarial", "adversarial": {"pretrain_epochs": 1}, "discriminator": {"filters": 8, "blocks": 1}}
+DIFFUSION = {"mode": "diffusion", "denoiser": {"filters": 8, "levels": 2}}
 MODELS = {
     "gan": NETWORK | {"noise": 1, "training": GAN},
     "gaussian": NETWORK | {"distribution": "gaussian", "prediction": {"members": {"count": 4}}},
     "crps": NETWORK | {"noise": 1, "training": {"loss": {"crps": 1.0}, "members": 2}},
+    "diffusion": NETWORK | {"training": DIFFUSION},
     "plain": NETWORK,
 }
-MEMBERS = {"gan": 3, "gaussian": 4, "crps": 3}
+MEMBERS = {"gan": 3, "gaussian": 4, "crps": 3, "diffusion": 3}
 
 
 def configured(tiny: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """An experiment with some of the models, each trained for two epochs."""
     tiny["models"] = {name: MODELS[name] for name in names}
     tiny["training"] = tiny.get("training", {}) | {"epochs": 2}
-    tiny["prediction"] = {"members": {"count": 3}}
+    tiny["prediction"] = {"members": {"count": 3, "steps": 5}}
     tiny["verification"] = {
         "baselines": ["bilinear"],
         "bootstrap": {"samples": 20, "block": "2y"},
@@ -48,16 +51,17 @@ def check(results: Path, names: Sequence[str]) -> None:
             assert np.isfinite(predicted["tas"]).all()
             if name in MEMBERS:
                 assert float(predicted["tas"].std("member").max()) > 0
-    history = pd.read_csv(results / "gan/seed1/history.csv")
-    assert history.loc[0, list(TERMS)].isna().all()
-    assert np.isfinite(history.loc[1, list(TERMS)].to_numpy(dtype=float)).all()
+    for name, terms in (("gan", TERMS), ("diffusion", [TERM])):
+        history = pd.read_csv(results / name / "seed1/history.csv")
+        assert history.loc[0, list(terms)].isna().all()
+        assert np.isfinite(history.loc[1, list(terms)].to_numpy(dtype=float)).all()
     rows = read_summary(results / "verification/summary.csv")
     scored = rows[(rows["metric"] == "crps") & (rows["split"] == "test") & (rows["region"] == "")]
     assert set(scored["model"]) == set(MEMBERS) & set(names)
 
 
-def test_gan_and_crps_run_to_the_scores(fresh: Any, tiny: dict[str, Any]) -> None:
-    names = ["gan", "crps"]
+def test_gan_and_diffusion_run_to_the_scores(fresh: Any, tiny: dict[str, Any]) -> None:
+    names = ["gan", "diffusion"]
     fresh.run(configured(tiny, names), "results/tiny/verification/summary.csv")
     check(fresh.results, names)
 
@@ -69,3 +73,4 @@ def test_all_that_draws_runs_to_the_report(fresh: Any, tiny: dict[str, Any]) -> 
     page = (fresh.results / "report.html").read_text(encoding="utf-8")
     assert "members are below the truth" in page
     assert "adversarial" in page
+    assert "a diffusion model of what is left" in page

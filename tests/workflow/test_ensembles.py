@@ -33,8 +33,7 @@ def ensemble(tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_seeds_are_members_of_one_more_model(fresh: Any, ensemble: dict[str, Any]) -> None:
-    one = f"results/tiny/{NETWORK}-seeds/seed0/figures/scores-tas.png"
-    fresh.run(ensemble, "verify", "results/tiny/verification/figures", one)
+    fresh.run(ensemble, "verify")
     folder = fresh.results
     for file in ("prediction", "prediction-validation"):
         joined = xr.open_dataset(folder / f"{NETWORK}-seeds/seed0/{file}.nc")
@@ -54,10 +53,16 @@ def test_seeds_are_members_of_one_more_model(fresh: Any, ensemble: dict[str, Any
         scores = xr.open_dataset(folder / name / "seed0/scores.nc")
         assert scores.sizes["rank"] == members + 1
         assert {"tas_crps", "tas_reliability_count", "tas_spectrum_members"} <= set(scores.data_vars)
-    figures = {path.name for path in (folder / "verification/figures").iterdir()}
-    assert {"rank-histogram-tas.png", "reliability-tas.pdf", "spectra-tas.png"} <= figures
     compared = (folder / "verification/comparisons.csv").read_text(encoding="utf-8")
     assert f",{NETWORK}-seeds,{NETWORK}," in compared  # the network is the one that is chosen
+
+
+@pytest.mark.full
+def test_ensembles_are_drawn_beside_the_others(fresh: Any, ensemble: dict[str, Any]) -> None:
+    one = f"results/tiny/{NETWORK}-seeds/seed0/figures/scores-tas.png"
+    fresh.run(ensemble, "results/tiny/verification/figures", one)
+    figures = {path.name for path in (fresh.results / "verification/figures").iterdir()}
+    assert {"rank-histogram-tas.png", "reliability-tas.pdf", "spectra-tas.png"} <= figures
 
 
 def test_what_ensembles_add_to_a_plan(fresh: Any, ensemble: dict[str, Any]) -> None:

@@ -129,8 +129,8 @@ KINDS: dict[str, dict[str, Any]] = {
         **{"backbone": "unet", "upsampling": "dc", "norm": "none"},
         "training": {"start_from": "patches", "freeze": ["down1_*"], "loss": {"dssim": 0.6, "mae": 0.2, "mse": 0.2}},
     },
-    "swept": {"backbone": "convnext", "upsampling": ["pin"], "localized": "regression", "neighbourhood": 3},
 }
+SWEPT = SMALL | {"backbone": "convnext", "upsampling": ["pin"], "localized": "regression", "neighbourhood": 3}
 
 
 def test_networks_and_trainings_of_other_kinds(fresh: Any, explicit: dict[str, Any]) -> None:
@@ -138,8 +138,7 @@ def test_networks_and_trainings_of_other_kinds(fresh: Any, explicit: dict[str, A
     explicit["execution"]["mixed_precision"] = True
     del explicit["prediction"]
     fresh.run(explicit, "predict")
-    names = ["window", "patches", "tuned", "swept_upsampling-pin"]
-    for name in names:
+    for name in KINDS:
         with xr.open_dataset(fresh.results / name / "seed1" / "prediction.nc") as prediction:
             # Windows are filled at the beginning: no step is left out.
             assert dict(prediction.sizes) == {"time": 15, "lat": 16, "lon": 16, "bnds": 2}
@@ -149,8 +148,8 @@ def test_networks_and_trainings_of_other_kinds(fresh: Any, explicit: dict[str, A
         assert history[metric][history["kept"] == 1].item() == history[metric].min()
     log = (fresh.folder / "logs/tiny/fit/tuned-seed1/rank0.log").read_text(encoding="utf-8")
     assert "arrays of weights are those of results/tiny/patches/seed1/model.keras" in log
-    plan = fresh.plan({**explicit, "models": explicit["models"] | {"more": SMALL | KINDS["patches"]}}, "train")
-    assert plan.about("Training") == ["Training more, seed 1, on 1 ranks"]
+    plan = fresh.plan({**explicit, "models": explicit["models"] | {"swept": SWEPT}}, "train")
+    assert plan.about("Training") == ["Training swept_upsampling-pin, seed 1, on 1 ranks"]
 
 
 @pytest.mark.full

@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import xarray as xr
+from running import TINY
 
 DECODER = xr.coders.CFDatetimeCoder(use_cftime=True)
 NETWORKS = ("resnet-spc", "unet-pin")
-BASELINES = ("bilinear-corrected", "regression", "bilinear-qm")
+BASELINES = tuple(TINY["verification"]["baselines"])
 RUNS = [f"{name}/seed1" for name in NETWORKS] + [f"{name}/seed0" for name in BASELINES]
 SPLITS = ("train", "validation", "test")
 SAMPLES = [f"data/samples/{split}/{grid}.nc" for split in SPLITS for grid in ("fine", "coarse")]
@@ -161,7 +162,7 @@ def test_fields_keep_calendar_and_name_units_and_provenance(finished: Any, name:
         "data/samples/train/coarse.nc",
         "data/scalers/default.nc",
         "unet-pin/seed1/prediction.nc",
-        "bilinear-qm/seed0/prediction.nc",
+        "regression/seed0/prediction.nc",
         "unet-pin/seed1/scores.nc",
     ],
 )

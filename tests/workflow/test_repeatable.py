@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from running import TINY
 
-BASELINES = ("bilinear-corrected", "regression", "bilinear-qm")
+BASELINES = tuple(TINY["verification"]["baselines"])
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,15 @@ _HISTORY = ("epoch", "loss", "validation_loss", "validation_rmse", "kept")
 
 
 def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
-    """Show losses and validation RMSE over the epochs of a training, with the best epoch marked.
+    """Show losses and validation RMSE over the epochs of a training, with the epoch that is kept marked.
+
+    Lines are broken where another network joins the training, and its losses with it: a discriminator or a denoiser.
 
     Parameters
     ----------
     history : pandas.DataFrame
-        One row per epoch, with columns epoch, loss, validation_loss, validation_rmse, and kept: 1 for the best epoch,
-        whose weights were saved.
+        One row per epoch, with columns epoch, loss, validation_loss, validation_rmse, and kept: 1 for the epoch whose
+        weights were saved; losses that begin later are missing before.
     units : str
         Of the validation RMSE.
 
@@ -47,11 +49,18 @@ def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
     with style():
         figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.plot(history["epoch"], history["loss"], color=NETWORK, marker=marker, label="training")
-        left.plot(history["epoch"], history["validation_loss"], color=BASELINE, marker=marker, label="validation")
+        alone = _epochs_alone(history)
+        for axes, column, colour, label in (
+            (left, "loss", NETWORK, "training"),
+            (left, "validation_loss", BASELINE, "validation"),
+            (right, "validation_rmse", BASELINE, None),
+        ):
+            for part, name in ((history[alone:], label), (history[:alone], None)):
+                axes.plot(part["epoch"], part[column], color=colour, marker=marker, label=name)
+        if alone:
+            left.axvline(alone + 0.5, color=MUTED, linewidth=0.8, label="the network alone until here")
         left.set_title("Loss (normalised units)")
         left.legend()
-        right.plot(history["epoch"], history["validation_rmse"], color=BASELINE, marker=marker)
         right.set_title(labelled("RMSE on validation", difference_unit_text(units)))
         best = kept_epoch(history)
         if best is not None:
@@ -62,6 +71,12 @@ def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             _logarithmic(axes)
     return figure
+
+
+def _epochs_alone(history: pd.DataFrame) -> int:
+    """Return how many epochs were those of the network alone, before columns begin that are missing first."""
+    later = [history[name].first_valid_index() for name in history.columns if name not in _HISTORY]
+    return max([history.index.get_loc(first) for first in later if first is not None], default=0)
 
 
 def ranking(
@@ -174,7 +189,7 @@ def _legend(scores: dict[str, Score], networks: Collection[str], confidence: flo
 
 def _mark_best(axes: Axes, epoch: int, value: float) -> None:
     axes.axvline(epoch, color=MUTED, linewidth=0.6, linestyle=":")
-    axes.plot([epoch], [value], "o", color=ACCENT, markersize=4.5, label=f"best: epoch {epoch}, {number(value)}")
+    axes.plot([epoch], [value], "o", color=ACCENT, markersize=4.5, label=f"kept: epoch {epoch}, {number(value)}")
     axes.legend()
 
 

@@ -29,6 +29,8 @@ from dl4ds_core.training.supervised import Trainer
 
 logger = logging.getLogger(__name__)
 
+#: Column of the history besides those of every training: what is the loss in the second part.
+TERM = "denoising_loss"
 #: Residuals whose standard deviation is below this, in normalised units, are taken to be none.
 ROUNDING = 1e-6
 
@@ -153,7 +155,7 @@ class DiffusionTrainer(Trainer):
         drawn = self._drawn(batch, Stream.TRAINING, self.progress.epoch)
         numbers = self._denoise(*batch.arrays, *drawn, tf.constant(decay, tf.float32), flag_tensor())
         total, count, *flags, norm = numbers.numpy().tolist()
-        return total, count, {}, flags, norm
+        return total, count, {TERM: total}, flags, norm
 
     def _drawn(self, batch: Batch, stream: Stream, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return noise in the shape of the fine fields, and how strong it is to be, (part,)."""
