@@ -152,6 +152,11 @@ def growing(mem_mb):
     return lambda wildcards, attempt: mem_mb * attempt
 
 
+def is_diffusion(wildcards):
+    """Return whether a model is a diffusion model, whose members take many passes through a network."""
+    return CONFIG.mode(CONFIG.models[wildcards.model]) == "diffusion"
+
+
 def code(script):
     """Return what gives the hash of the code behind a script: a parameter of its rule, so that changed code reruns it.
 

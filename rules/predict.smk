@@ -22,9 +22,10 @@ rule predict_network:
         model="|".join(CONFIG.models),
     conda:
         "../envs/train.yaml"
+    threads: lambda wildcards: CONFIG.execution.workers * CONFIG.execution.threads_per_worker if is_diffusion(wildcards) else 1
     resources:
         mem_mb=growing(4000),
-        runtime=60,
+        runtime=lambda wildcards: 720 if is_diffusion(wildcards) else 60,
     params:
         code=code("predict"),
         limits=lambda wildcards: CONFIG.limits(wildcards.model),

@@ -38,7 +38,7 @@ def main(
     limits : mapping
         `minimum` and `dry_below` by predictand.
     members : mapping
-        `method`, `count` and `seed` of the members.
+        `method`, `count`, `seed` and `steps` of the members.
     """
     import tensorflow as tf
 

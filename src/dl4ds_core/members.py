@@ -30,7 +30,7 @@ class Members:
     method: str = "none"
     count: int = 1
     seed: int = 0
-    steps: int = 20
+    steps: int = 25
 
     @property
     def dimension(self) -> int | None:

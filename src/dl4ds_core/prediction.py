@@ -192,27 +192,25 @@ class NetworkPredictor:
         """Return a member of what a diffusion model draws around the network's means, in their shape."""
         from keras import ops
 
-        from dl4ds_core.models.diffusion import solve
+        from dl4ds_core.models.diffusion import levels, solve
 
         moments = [(member, int(key)) for key in keys]
         start = noise(self.members.seed, Stream.SAMPLING, moments, mean.shape[1:])
         given = [ops.convert_to_tensor(each) for each in (mean, inputs)]
 
-        def denoised(noisy: Any, level: float) -> Any:
-            return self._denoise(noisy, ops.full((len(mean),), level, dtype="float32"), *given)
+        def guess_at(noisy: Any, level: float) -> Any:
+            return self._guess(noisy, ops.full((len(mean),), level, dtype="float32"), *given)
 
-        residual = np.asarray(solve(denoised, ops.convert_to_tensor(start), self.members.steps))
+        strengths = levels(self.members.steps, mean.shape[1] * mean.shape[2])
+        residual = np.asarray(solve(guess_at, ops.convert_to_tensor(start), strengths))
         return mean + residual * np.asarray(self.diffusion.deviations)
 
     @cached_property
-    def _denoise(self) -> Callable[..., Any]:
+    def _guess(self) -> Callable[..., Any]:
         """The denoiser as one graph: from noisy residuals, the strength of their noise, means and inputs to a guess."""
         import tensorflow as tf
 
-        def denoise(noisy: Any, level: Any, mean: Any, coarse: Any) -> Any:
-            return self.diffusion.denoised(noisy, level, mean, self.diffusion.valid, coarse, self.static)
-
-        return tf.function(denoise, reduce_retracing=True, autograph=False)
+        return tf.function(partial(self.diffusion.guess, static=self.static), reduce_retracing=True, autograph=False)
 
     @property
     def _random(self) -> bool:

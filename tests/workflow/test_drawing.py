@@ -32,7 +32,7 @@ def configured(tiny: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """An experiment with some of the models, each trained for two epochs."""
     tiny["models"] = {name: MODELS[name] for name in names}
     tiny["training"] = tiny.get("training", {}) | {"epochs": 2}
-    tiny["prediction"] = {"members": {"count": 3, "steps": 5}}
+    tiny["prediction"] = {"members": {"count": 3, "steps": 8}}
     tiny["verification"] = {
         "baselines": ["bilinear"],
         "bootstrap": {"samples": 20, "block": "2y"},

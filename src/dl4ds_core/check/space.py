@@ -13,7 +13,7 @@ from dl4ds_core.config import model_settings
 from dl4ds_core.config.inputs import Regrid, TargetGrid
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid, crop, horizontal, needed_box, whole_blocks
-from dl4ds_core.models.requirements import smallest_fine_size
+from dl4ds_core.models.requirements import smallest_fine_size, smallest_for_denoiser
 from dl4ds_core.regrid import cells_left_out, default_method, is_finer, outside_count
 from dl4ds_core.regrid.cells import same_cells
 
@@ -176,6 +176,7 @@ def _check_networks(look: Look, fine: Grid) -> None:
     for name, model in look.config.models.items():
         needed = smallest_fine_size(model, data.scale, data.context)
         _check_patches(look, fine, name, needed)
+        _check_denoiser(look, fine, name)
         if smallest < needed:
             look.problems.add(
                 f"models.{name}: a {model.backbone} of {model.blocks} blocks at scale {data.scale} needs a grid of at "
@@ -183,6 +184,17 @@ def _check_networks(look: Look, fine: Grid) -> None:
                 + (", fewer blocks" if model.backbone == "unet" else "")
                 + " or a smaller scale"
             )
+
+
+def _check_denoiser(look: Look, fine: Grid, name: str) -> None:
+    training = model_settings(look.config, name).training
+    found = min(fine.shape) if training.patch_size is None else training.patch_size
+    needed = smallest_for_denoiser(training.denoiser)
+    if training.mode == "diffusion" and found < needed:
+        look.problems.add(
+            f"models.{name}: training.denoiser.levels: {training.denoiser.levels} levels need at least {needed} x "
+            f"{needed} fine cells, found {found}; choose fewer levels, or a larger domain or `training.patch_size`"
+        )
 
 
 def _check_patches(look: Look, fine: Grid, name: str, needed: int) -> None:

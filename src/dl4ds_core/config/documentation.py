@@ -52,6 +52,8 @@ UNITS: dict[str, str] = {
     "models.<name>.dropout.rate": "part of the features",
     "training.data_range": "normalised",
     "training.adversarial.pretrain_epochs": "epochs",
+    "training.diffusion.pretrain_epochs": "epochs",
+    "prediction.members.steps": "steps",
     "training.members": "draws",
     "models.<name>.quantiles": "probability",
     "models.<name>.noise": "channels",

@@ -67,6 +67,8 @@ def drawn(config: Config, name: str, model: Model, training: Training) -> Iterat
     if model.distribution == "bernoulli-gamma":
         yield from _from_zero_up(config, name, model)
     own = getattr(model.prediction, "members", None)
+    if "steps" in getattr(own, "model_fields_set", ()) and training.mode != "diffusion":
+        yield f"{key}.prediction.members.steps: it is for `training.mode: diffusion`; set that, or leave the key out"
     own = own if "method" in getattr(own, "model_fields_set", ()) else None
     method = (own or config.prediction.members).method
     if method in NEEDS and method != drawing_of(model, training.mode):

@@ -55,13 +55,14 @@ class Members(Section):
         description="What is drawn: `noise`, with `models.<name>.noise`; `sampling` from "
         "`models.<name>.distribution` or by a diffusion model; `dropout`, kept on. `auto`: what the network has, "
         "`dropout` with `dropout.at_prediction`. `none`: one prediction, the mean of the distribution (of transformed "
-        "values, where there is a `transform`), or that of the first draw.",
+        "values, where there is a `transform`), what the network of a diffusion model gives, or the first draw.",
     )
     count: PositiveInt = Field(default=10, description="Members of networks that draw; others give one prediction.")
-    steps: PositiveInt = Field(
-        default=20,
+    steps: int = Field(
+        default=25,
         description="Steps from noise to a field, of models with `training.mode: diffusion`: fewer are faster, and "
         "less accurate.",
+        ge=8,
     )
 
 

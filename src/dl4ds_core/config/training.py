@@ -89,8 +89,10 @@ class Adversarial(Section):
 class Denoiser(Section):
     """The network that learns to take noise out of the residuals of another one."""
 
-    filters: PositiveInt = Field(default=32, description="Channels of its first level; they double up to four times.")
-    levels: PositiveInt = Field(default=3, description="Levels, each on a grid of half the resolution.")
+    filters: int = Field(
+        default=32, description="Channels of its first level; twice as many on the second, four times from there.", ge=4
+    )
+    levels: int = Field(default=3, description="Levels, each on a grid of half the resolution.", ge=1, le=6)
 
 
 class Diffusion(Section):
@@ -99,15 +101,16 @@ class Diffusion(Section):
     pretrain_epochs: NonNegativeInt | None = Field(
         default=None,
         description="First epochs, of the network itself by `training.loss`; the others are those of the denoiser, "
-        "and the network stays as it is. Each part has a learning rate of its own `schedule`, and keeps its best "
-        "epoch. Empty: half of the epochs; none with `start_from`.",
+        "and the network stays as it is. Each part has a `schedule` of its own, whose epochs count from its start, and "
+        "keeps its best epoch. Empty: half of the epochs; none with `start_from`.",
     )
     learning_rate: PositiveFloat | None = Field(
         default=None, description="Of the denoiser; empty: that of the network."
     )
     averaging: float = Field(
         default=0.999,
-        description="Decay of the mean over the steps of the denoiser's weights, which is what is kept.",
+        description="Decay of the mean over the steps of the denoiser's weights, which is what is kept; in the first n "
+        "steps no more than (1 + n) / (10 + n).",
         ge=0,
         lt=1,
     )
@@ -121,8 +124,8 @@ class Training(Section):
 
     mode: Mode = Field(
         default="supervised",
-        description="Kind of training; `adversarial`: a conditional GAN; `diffusion`: the network gives the mean, and "
-        "a diffusion model draws what is left.",
+        description="Kind of training; `adversarial`: a conditional GAN; `diffusion`: a diffusion model draws what the "
+        "network leaves of the truth.",
     )
     adversarial: Adversarial = Field(default_factory=Adversarial, description="With `mode: adversarial`.")
     discriminator: Discriminator = Field(
@@ -234,13 +237,14 @@ class Training(Section):
             problems.append("`schedule: piecewise` and the key `piecewise` belong together; give both or neither")
         if self.weight_decay and self.optimizer != "adamw":
             problems.append("`weight_decay` is for `optimizer: adamw`; choose that, or leave it out")
-        late = [epochs for epochs in self.piecewise if epochs >= self.epochs]
+        epochs, which = self._shortest_part
+        late = [number for number in self.piecewise if number >= epochs]
         if late:
-            problems.append(f"piecewise: expected numbers below `epochs` ({self.epochs}), found {late[0]}")
-        if self.warmup_epochs > self.epochs:
+            problems.append(f"piecewise: expected numbers below {which} ({epochs}), found {late[0]}")
+        if self.warmup_epochs > epochs:
             problems.append(
-                f"warmup_epochs: expected no more than `epochs` ({self.epochs}), found {self.warmup_epochs:g}: the "
-                "learning rate would never be reached"
+                f"warmup_epochs: expected no more than {which} ({epochs}), found {self.warmup_epochs:g}: the learning "
+                "rate would never be reached"
             )
         if self.min_delta and self.patience is None:
             problems.append("`min_delta` does nothing without `patience`; give both or neither")
@@ -249,6 +253,14 @@ class Training(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def _shortest_part(self) -> tuple[int, str]:
+        """The epochs that a schedule has, and their name."""
+        parts = [part for part in (self.pretrain_epochs, self.epochs - self.pretrain_epochs) if part > 0]
+        if self.mode != "diffusion" or len(parts) < 2:
+            return self.epochs, "`epochs`"
+        return min(parts), "the epochs of the shorter part, of network or denoiser"
 
     def _of_two_networks(self) -> list[str]:
         """Return what can't work where another network is trained besides the model's own."""
@@ -265,6 +277,11 @@ class Training(Section):
                 problems.append(
                     "`mode: diffusion` needs a trained network: some `diffusion.pretrain_epochs` (and more `epochs` "
                     "than these), or `start_from`"
+                )
+            if self.pretrain_epochs == 0 and self.freeze:
+                problems.append(
+                    "`freeze`: with `mode: diffusion` and no `diffusion.pretrain_epochs` the whole network stays as it "
+                    "is; leave the key out"
                 )
             if self.best_by not in (None, "loss", "last"):
                 problems.append(

@@ -75,8 +75,8 @@ def training_curve(history: pd.DataFrame, *, units: str = "") -> Figure:
 
 def _epochs_alone(history: pd.DataFrame) -> int:
     """Return how many epochs were those of the network alone, before columns begin that are missing first."""
-    later = [history[name].first_valid_index() for name in history.columns if name not in _HISTORY]
-    return max([history.index.get_loc(first) for first in later if first is not None], default=0)
+    later = [history[name].notna().to_numpy() for name in history.columns if name not in _HISTORY]
+    return max([int(known.argmax()) for known in later if known.any()], default=0)
 
 
 def ranking(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dl4ds_core.config.models import Model
+from dl4ds_core.config.training import Denoiser
 
 #: Cells along each axis that interpolation is between.
 BETWEEN = 2
+
+
+def smallest_for_denoiser(settings: Denoiser) -> int:
+    """Return the least number of fine cells along each axis of which the last level of a denoiser still has two."""
+    return 2 ** (settings.levels - 1) + 1
 
 
 def smallest_fine_size(model: Model, scale: int, context: int = 0) -> int:

@@ -25,13 +25,13 @@ from dl4ds_core.training.physics import known_cells
 from dl4ds_core.training.schedules import learning_rate
 from dl4ds_core.training.scoring import score_sums
 from dl4ds_core.training.stopping import flag_tensor
-from dl4ds_core.training.supervised import Trainer
+from dl4ds_core.training.supervised import STEPS_BETWEEN_LOOKS, Trainer
 
 logger = logging.getLogger(__name__)
 
 #: Column of the history besides those of every training: what is the loss in the second part.
 TERM = "denoising_loss"
-#: Residuals whose standard deviation is below this, in normalised units, are taken to be none.
+#: Residuals whose deviation is below this, in normalised units, are taken to be none.
 ROUNDING = 1e-6
 
 
@@ -106,12 +106,13 @@ class DiffusionTrainer(Trainer):
         return True
 
     def _rate(self) -> float:
-        training, before = self.settings.training, self._prelude if self._second_part else 0
-        epochs = training.epochs - before if self._second_part else self._prelude
-        done = (self.progress.epoch - before) * self.steps + self.progress.step
-        rate = learning_rate(training.model_copy(update={"epochs": epochs}), done, self.steps)
-        own = self.options.learning_rate if self._second_part else None
-        return rate if own is None else rate * own / training.learning_rate
+        training, own = self.settings.training, self.options.learning_rate
+        before, after = self._prelude, training.epochs - self._prelude
+        changes: dict[str, float] = {"epochs": after if self._second_part else before}
+        if self._second_part and own is not None:
+            changes["learning_rate"] = own
+        done = (self.progress.epoch - (before if self._second_part else 0)) * self.steps + self.progress.step
+        return learning_rate(training.model_copy(update=changes), done, self.steps)
 
     def _epoch(self) -> None:
         if self.progress.epoch == self._prelude and not self.progress.step:
@@ -124,18 +125,22 @@ class DiffusionTrainer(Trainer):
         sums = np.zeros((2, len(self.samples.predictands)), np.float32)
         parts = (self.settings.training.batch_size, self.ranks.rank, self.ranks.size)
         measure = tf.function(self._residual_sums, reduce_retracing=True, autograph=False)
-        for batch in batches(self.samples, np.arange(len(self.samples)), *parts):
+        for number, batch in enumerate(batches(self.samples, np.arange(len(self.samples)), *parts), start=1):
             sums = sums + measure(*batch.arrays)
+            if number % STEPS_BETWEEN_LOOKS == 0:
+                self._heed(self.ranks.sum([flag_tensor()])[0].numpy().tolist())
         squares, area = self.ranks.sum([tf.convert_to_tensor(sums)])[0].numpy()
-        deviations = np.sqrt(squares / np.maximum(area, ROUNDING))
+        deviations = np.sqrt(squares / np.where(area > 0, area, 1.0))
         self._product.deviations.assign(np.where(deviations > ROUNDING, deviations, 1.0))
         logger.info(
-            "the network of epoch %d is kept; standard deviations of what it leaves, in normalised units: %s",
+            "the network of epoch %d is kept; root of the mean square of what it leaves, in normalised units: %s",
             self.progress.best_epoch,
             ", ".join(f"{name} {size:.3g}" for name, size in zip(self.samples.predictands, deviations, strict=True)),
         )
         self.progress.best, self.progress.best_epoch = float("inf"), 0
         self._best = [variable.numpy() for variable in self._product.variables]
+        if self._keeper:
+            self._keeper.begin_part()
 
     def _residual_sums(self, coarse: Any, fine: Any, mask: Any, static: Any, area: Any, weights: Any) -> Any:
         """Return sums over this rank's samples: of squared residuals and of valid area, (2, predictand)."""
@@ -158,7 +163,7 @@ class DiffusionTrainer(Trainer):
         return total, count, {TERM: total}, flags, norm
 
     def _drawn(self, batch: Batch, stream: Stream, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return noise in the shape of the fine fields, and how strong it is to be, (part,)."""
+        """Return noise in the shape of the fine fields of a batch, and how strong it is to be, (part,)."""
         keys = [(epoch, int(index)) for index in batch.indices]
         normal = [generator(self.seed, Stream.LEVEL, stream, *key).standard_normal() for key in keys]
         return noise(self.seed, stream, keys, batch.fine.shape[1:]), drawn_levels(np.array(normal)).astype(np.float32)

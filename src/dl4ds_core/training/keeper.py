@@ -131,6 +131,10 @@ class Keeper:
                 ) from error
         self._note(progress, signal)
 
+    def begin_part(self) -> None:
+        """Measure the pace anew, as another network is trained from now on."""
+        self._pace, self._validation_pace = Pace(), Pace()
+
     def kept(self) -> str:
         """Say which checkpoint is the last good one."""
         epoch, step = self._saved

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from dl4ds_core.errors import TrainingError
+from dl4ds_core.models.diffusion import ResidualDiffusion
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ SHOWN = 8
 def take_weights(network: keras.Model, path: str | Path) -> set[str]:
     """Give a network those weights of a saved one that have the same place and shape.
 
-    The place is the path of a variable: the names of its layers, and its own, such as `block1/conv1/kernel`.
+    The place is the path of a variable: the names of its layers, and its own, such as `block1/conv1/kernel`. Of a
+    diffusion model they are those of its network, not of its denoiser.
 
     Parameters
     ----------
@@ -92,12 +94,13 @@ def freeze(network: keras.Model, patterns: Sequence[str], taken: Collection[str]
 
 def _load(path: str | Path) -> keras.Model:
     try:
-        return keras.saving.load_model(path, compile=False)
+        loaded = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainingError(
             f"training.start_from: {path} can't be read as a saved network ({error}); expected a `model.keras` of this "
             "version of the software"
         ) from error
+    return loaded.mean if isinstance(loaded, ResidualDiffusion) else loaded
 
 
 def _described(weights: Iterable[Any]) -> list[str]:

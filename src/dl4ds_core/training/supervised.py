@@ -44,8 +44,8 @@ from dl4ds_core.training.stopping import Stopped, reason
 
 logger = logging.getLogger(__name__)
 
-#: Batches of the validation between two looks at the signals.
-VALIDATION_STEPS = 16
+#: Batches between two looks at the signals where no steps are taken, as in the validation.
+STEPS_BETWEEN_LOOKS = 16
 
 
 class Trainer:
@@ -72,7 +72,8 @@ class Trainer:
     initial : str or Path, optional
         A ``model.keras`` whose weights are the first ones, as far as they fit.
     valid : str or Path, optional
-        File of the cells with truth in the training period; needed where the network has constraints.
+        File of the cells with truth in the training period; needed where the network has constraints, and where fields
+        are drawn by a diffusion model.
     """
 
     def __init__(
@@ -236,7 +237,6 @@ class Trainer:
                 "training.learning_rate, or look for outliers in the validation period"
             )
         self._take_best()
-        self.ranks.broadcast(self.product.variables)
         return self.progress, self.ranks.require_equal(self._same_on_all_ranks)
 
     @property
@@ -381,7 +381,7 @@ class Trainer:
         ):
             parts = self._scored(batch)
             sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
-            if number % VALIDATION_STEPS == 0:
+            if number % STEPS_BETWEEN_LOOKS == 0:
                 self._restore_seeds(drawn)
                 self._heed(self.ranks.sum([stopping.flag_tensor()])[0].numpy().tolist())
         self._restore_seeds(drawn)

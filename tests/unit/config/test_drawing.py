@@ -65,7 +65,20 @@ def with_net(content: Content, **changes: Any) -> Content:
             {"training": DIFFUSION | {"retransformation": "smearing"}},
             "models.net.training: `retransformation: smearing` is for single predictions",
         ),
-        ({"training": {"denoiser": {"filters": 3}}}, "models.net.training.denoiser: it is for `mode: diffusion`; set"),
+        ({"training": {"denoiser": {"filters": 8}}}, "models.net.training.denoiser: it is for `mode: diffusion`; set"),
+        (
+            {"training": DIFFUSION | {"start_from": "x.keras", "freeze": ["stem"]}},
+            "models.net.training: `freeze`: with `mode: diffusion` and no `diffusion.pretrain_epochs` the whole",
+        ),
+        (
+            {"training": DIFFUSION | {"epochs": 8, "schedule": "piecewise", "piecewise": {5: 0.1}}},
+            "models.net.training: piecewise: expected numbers below the epochs of the shorter part, of network or deno",
+        ),
+        (
+            {"training": DIFFUSION | {"epochs": 10, "warmup_epochs": 6}},
+            "models.net.training: warmup_epochs: expected no more than the epochs of the shorter part, of network or",
+        ),
+        ({"distribution": "gaussian", "prediction": {"members": {"steps": 9}}}, "models.net.prediction.members.steps"),
         ({"training": GAN | {"diffusion": {}}}, "models.net.training.diffusion: it is for `mode: diffusion`; set"),
         ({"training": DIFFUSION | {"discriminator": {}}}, "models.net.training.discriminator: it is for `mode: adv"),
         (
@@ -187,9 +200,9 @@ def test_epochs_of_the_network_before_those_of_the_denoiser(content: Content, ch
 
 
 def test_members_of_a_diffusion_model(content: Content) -> None:
-    content["prediction"] = {"members": {"count": 3, "steps": 7}}
+    content["prediction"] = {"members": {"count": 3, "steps": 9}}
     config = parse(with_net(content, training=DIFFUSION))
-    assert config.members("net").model_dump() == {"method": "sampling", "count": 3, "steps": 7}
+    assert config.members("net").model_dump() == {"method": "sampling", "count": 3, "steps": 9}
     usual = type(config.members("net"))().steps
     for changes in ({"distribution": "gaussian"}, {"prediction": {"members": {"method": "none"}}}):
         content["models"]["net"].pop("training", None)

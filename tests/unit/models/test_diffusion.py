@@ -12,7 +12,6 @@ import scipy.stats
 from dl4ds_core.config.models import Model
 from dl4ds_core.config.training import Denoiser
 from dl4ds_core.layers import Waves
-from dl4ds_core.models import diffusion
 from dl4ds_core.models.denoiser import build_denoiser
 from dl4ds_core.models.diffusion import ResidualDiffusion, denoised, drawn_levels, levels, loss_weight, solve
 from dl4ds_core.models.networks import build_network
@@ -20,7 +19,8 @@ from dl4ds_core.models.networks import build_network
 from .small_networks import fields
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
-STRONGEST = diffusion.STRONGEST
+CELLS = 64
+STRONGEST = 80.0
 
 
 def gaussian(mean: float, deviation: float):
@@ -41,15 +41,15 @@ def test_normal_numbers_have_their_mean_and_deviation(mean, deviation):
     start = noise(1000)
     # Along the equation a normal number keeps its place in the distribution, which narrows with the noise.
     exact = mean + (start * STRONGEST - mean) * deviation / np.hypot(deviation, STRONGEST)
-    errors = np.abs(solve(gaussian(mean, deviation), start, 20) - exact)
-    assert errors.max() < 0.03 * deviation * np.abs(start).max()
-    assert np.abs(solve(gaussian(mean, deviation), start, 200) - exact).max() < 0.02 * deviation
+    errors = np.abs(solve(gaussian(mean, deviation), start, levels(25, CELLS)) - exact)
+    assert errors.max() < 0.015 * deviation * np.abs(start).max()
+    assert np.abs(solve(gaussian(mean, deviation), start, levels(250, CELLS)) - exact).max() < 0.02 * deviation
 
 
 def test_with_twice_as_many_steps_the_error_is_a_quarter():
     start = noise(100)
-    exact = solve(gaussian(0.5, 0.5), start, 2000)
-    errors = [np.abs(solve(gaussian(0.5, 0.5), start, steps) - exact).max() for steps in (40, 80, 160)]
+    exact, *found = (solve(gaussian(0.5, 0.5), start, levels(steps, CELLS)) for steps in (2000, 40, 80, 160))
+    errors = [np.abs(each - exact).max() for each in found]
     for many, more in pairwise(errors):
         assert many / more == pytest.approx(4, rel=0.25)
 
@@ -62,27 +62,46 @@ def test_two_values_are_drawn_as_often_as_they_occur():
         near = weights * np.exp(-(squares - squares.min(axis=1, keepdims=True)) / (2 * level**2))
         return (near * values).sum(axis=1) / near.sum(axis=1)
 
-    found = solve(guess, noise(4000), 20)
+    found = solve(guess, noise(4000), levels(25, CELLS))
     assert np.abs(np.abs(found) - 1).max() < 0.02
     assert scipy.stats.binomtest(int((found > 0).sum()), 4000, 0.7).pvalue > 1e-3
 
 
 def test_one_step_is_the_best_guess():
     expected = gaussian(0.5, 0.3)(noise(10) * STRONGEST, STRONGEST)
-    np.testing.assert_allclose(solve(gaussian(0.5, 0.3), noise(10), 1), expected)
+    np.testing.assert_allclose(solve(gaussian(0.5, 0.3), noise(10), levels(1, CELLS)), expected)
+
+
+@pytest.mark.parametrize("length", [1.5, 6.0])
+def test_fields_have_the_variance_of_cells_and_of_the_whole_domain(length):
+    """Cells that are alike over some distance, by their best guess in closed form: wave by wave."""
+    size = 32
+    waves = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
+    power = np.exp(-2 * (np.pi * length * waves) ** 2)
+    power *= size**2 / power.sum()  # so that the variance of a cell is one
+
+    def guess(noisy, level):
+        return np.fft.ifft2(np.fft.fft2(noisy) * power / (power + level**2)).real
+
+    start = np.random.default_rng(5).normal(size=(400, size, size))
+    found = solve(guess, start, levels(25, size**2))
+    exact = np.fft.ifft2(np.fft.fft2(start) * np.sqrt(power)).real
+    assert found.var() / exact.var() == pytest.approx(1, abs=0.04)
+    assert found.mean(axis=(1, 2)).var() / exact.mean(axis=(1, 2)).var() == pytest.approx(1, abs=0.04)
+    assert exact.var() == pytest.approx(1, abs=0.05)
 
 
 def test_levels_fall_from_the_strongest_to_none():
-    for steps in (1, 2, 20):
-        found = levels(steps)
-        assert (found.size, found[0], found[-1]) == (steps + 1, pytest.approx(STRONGEST), 0)
+    for steps in (1, 2, 25):
+        found = levels(steps, 400)
+        assert (found.size, found[0], found[-1]) == (steps + 1, pytest.approx(200), 0)
         assert (np.diff(found) < 0).all()
-    assert levels(20)[-2] == pytest.approx(diffusion.WEAKEST)
+    assert levels(25, 400)[-2] == pytest.approx(0.01)
 
 
 def test_levels_of_the_training_are_lognormal():
     found = np.log(drawn_levels(noise(5000)))
-    assert scipy.stats.kstest(found, "norm", (-0.5, 1.2)).pvalue > 1e-3
+    assert scipy.stats.kstest(found, "norm", (0.0, 1.5)).pvalue > 1e-3
 
 
 def test_without_knowledge_the_guess_is_the_best_linear_one_and_its_loss_is_one():
@@ -130,9 +149,7 @@ def test_the_two_networks_are_one_file(tmp_path):
     given = fields(2, 3, 4, 1)
     np.testing.assert_array_equal(np.asarray(loaded([given])), np.asarray(mean([given])))
     noisy, level = fields(2, 6, 8, 1), np.array([0.1, 2.0], np.float32)
-    found, expected = (
-        np.asarray(each.denoised(noisy, level, noisy, each.valid, given, None)) for each in (loaded, both)
-    )
+    found, expected = (np.asarray(each.guess(noisy, level, noisy, given, None)) for each in (loaded, both))
     np.testing.assert_array_equal(found, expected)
     assert np.abs(found).max() > 0
 

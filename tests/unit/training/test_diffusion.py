@@ -9,17 +9,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 import tensorflow as tf
+import xarray as xr
 
 pytest.importorskip("horovod")
 
 from dl4ds_core.draws import Stream
 from dl4ds_core.errors import TrainingError
-from dl4ds_core.models.diffusion import ResidualDiffusion, solve
+from dl4ds_core.models.diffusion import ResidualDiffusion, levels, solve
+from dl4ds_core.training import diffusion
 from dl4ds_core.training.diffusion import DiffusionTrainer
 from dl4ds_core.training.stopping import Stopped
 
 from .trainers import (
     STEPS,
+    Adding,
     Fields,
     OneRank,
     outcome,
@@ -136,6 +139,39 @@ def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks):
     require_close(found, expected)
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_together_measure_what_the_network_leaves(field_of, monkeypatch, ranks):
+    samples, parts = Fields(field_of(7, seed=1), random_mask(7, part=0.5)), []
+    for rank in reversed(range(ranks)):
+        adding = Adding(parts if rank == 0 else ())
+        adding.rank, adding.size = rank, ranks
+        trainer = trainer_of(samples, samples, adding, **DIFFUSION)
+        trainer._hold_network()
+        parts.append(adding)
+    coarse, fine, mask = samples.take(np.arange(7))
+    area = trainer._area.numpy() * mask
+    expected = np.sqrt(np.average((fine - trainer.predict(coarse)) ** 2, weights=area))
+    assert trainer.product.deviations.numpy() == pytest.approx([expected], rel=1e-4)
+
+
+def test_a_signal_while_that_is_measured_is_heeded(train, monkeypatch):
+    monkeypatch.setattr(diffusion, "STEPS_BETWEEN_LOOKS", 2)
+    expected = (lambda trainer, _, fit: both(trainer, fit()[0]))(*train("whole", **DIFFUSION))
+    first = STEPS + 1  # those of the first epoch and of its validation
+    with pytest.raises(Stopped, match="after epoch 1 because"):
+        train("parts", signals=(first + 1,), **DIFFUSION)[2]()
+    require_same((lambda trainer, _, fit: both(trainer, fit()[0]))(*train("parts", **DIFFUSION)), expected)
+
+
+def test_it_is_told_which_cells_have_truth(field_of, monkeypatch, tmp_path):
+    known = np.ones((8, 12), np.float32)
+    known[:3] = 0
+    xr.Dataset({"tas": (("lat", "lon"), known)}).to_netcdf(tmp_path / "valid.nc")
+    samples = Fields(field_of(3, seed=1))
+    trainer = trainer_of(samples, samples, OneRank(monkeypatch), valid=tmp_path / "valid.nc", **DIFFUSION)
+    np.testing.assert_array_equal(trainer.product.valid.numpy()[..., 0], known)
+
+
 def test_patches_turned_and_with_static_fields(train):
     static = np.linspace(-1, 1, 96, dtype=np.float32).reshape(1, 8, 12, 1)
     trainer, _, fit = train(
@@ -161,6 +197,18 @@ def test_it_can_begin_with_a_trained_network(train, start):
     for one, other in zip(trainer.network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
     assert isinstance(trainer.product, ResidualDiffusion)
+
+
+@pytest.mark.parametrize("network", [{}, {"backbone": "unet", "upsampling": "pin"}], ids=["resnet", "unet"])
+def test_it_can_begin_with_a_diffusion_model(train, tmp_path, network):
+    """Its network is taken, though layers of the denoiser have the same names."""
+    first, _, fit = train("first", **DIFFUSION, network=network)
+    fit()
+    first.product.save(tmp_path / "first.keras")
+    for choices in (DIFFUSION, {}):
+        second, *_ = train("x", **choices, initial=tmp_path / "first.keras", start_from="first", network=network)
+        for one, other in zip(second.network.get_weights(), first.network.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_network_that_is_not_trained_is_refused(train, start):
@@ -213,10 +261,10 @@ def test_it_learns_how_uncertain_the_truth_is(field_of, monkeypatch, tmp_path):
 
     @tf.function
     def guess(noisy, level):
-        return product.denoised(noisy, tf.fill([40], level), mean, product.valid, coarse, static)
+        return product.guess(noisy, tf.fill([40], level), mean, coarse, static)
 
-    start = samples.random.normal(size=mean.shape).astype(np.float32)
-    drawn = np.asarray(solve(lambda noisy, level: guess(noisy, tf.constant(level, tf.float32)), start, 20))
+    start, strengths = samples.random.normal(size=mean.shape).astype(np.float32), levels(25, mean[0].size)
+    drawn = np.asarray(solve(lambda noisy, level: guess(noisy, tf.constant(level, tf.float32)), start, strengths))
     residuals = drawn * product.deviations.numpy()
     found = residuals.std(axis=(0, 1, 3))
     np.testing.assert_allclose(found[:6], 1, rtol=0.2)

@@ -71,7 +71,7 @@ class Fields:
         return coarse, np.where(mask > 0, fine, np.float32(self.garbage)), mask
 
 
-def trainer_of(samples, validation, ranks, network=None, static=None, initial=None, **training):
+def trainer_of(samples, validation, ranks, network=None, static=None, initial=None, valid=None, **training):
     from dl4ds_core.training.adversarial import AdversarialTrainer
     from dl4ds_core.training.diffusion import DiffusionTrainer
     from dl4ds_core.training.supervised import Trainer
@@ -87,7 +87,7 @@ def trainer_of(samples, validation, ranks, network=None, static=None, initial=No
     scalers = {"fine.tas": Scaler(np.float32(280), np.float32(5))}
     chosen = ModelSettings.model_validate(settings)
     kinds = {"supervised": Trainer, "adversarial": AdversarialTrainer, "diffusion": DiffusionTrainer}
-    return kinds[chosen.training.mode](chosen, 1, samples, validation, static, scalers, 2, 0, ranks, initial)
+    return kinds[chosen.training.mode](chosen, 1, samples, validation, static, scalers, 2, 0, ranks, initial, valid)
 
 
 def random_mask(steps, seed=3, part=0.7):
