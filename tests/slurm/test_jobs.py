@@ -18,6 +18,7 @@ def many(tiny_config: dict[str, Any], demo_file: Path, tmp_path: Path, files: in
         for index in range(files):
             source.isel(time=[index]).to_netcdf(tmp_path / f"year{index:03d}.nc")
     tiny_config["sources"]["hadgem2"]["paths"] = [str(tmp_path / "year*.nc")]
+    tiny_config["split"] = {"train": ["1860", "1869"], "validation": ["1870", "1874"], "test": ["1875", "1883"]}
     return tiny_config
 
 
