@@ -192,7 +192,13 @@ def long(epochs: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def reference(new_reference: NewReference, epochs: int) -> Path:
-    """Results of the long experiment without SLURM and without interruption."""
+    """Results of the long training without SLURM and without interruption."""
+    return new_reference(training_of(epochs), "train")
+
+
+@pytest.fixture(scope="session")
+def verified(new_reference: NewReference, epochs: int) -> Path:
+    """The same to the scores."""
     return new_reference(training_of(epochs), "verify")
 
 

@@ -61,9 +61,9 @@ def whole(request: pytest.FixtureRequest, new_run: Callable[[str], Run]) -> Whol
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, repository: Path, whole: Whole) -> Path:
-    """Results of the same without SLURM."""
+    """Results of the same without SLURM; those of the small experiment to the predictions."""
     workflow = Workflow(tmp_path_factory.mktemp("local"), repository)
-    workflow.run(whole.config, "verify")
+    workflow.run(whole.config, "predict" if whole.config == TINY else "verify")
     return workflow.folder / "results" / whole.name
 
 
@@ -97,7 +97,8 @@ def test_the_training_ran_on_two_nodes(whole: Whole) -> None:
 
 def test_results_equal_those_of_one_machine(whole: Whole, local: Path) -> None:
     results = whole.results
-    assert _rows(results) == _rows(local)
+    if whole.config != TINY:
+        assert _rows(results) == _rows(local)
     for model in whole.config["models"]:
         mine, theirs = (folder / model / "seed1" for folder in (results, local))
         with zipfile.ZipFile(mine / "model.keras") as one, zipfile.ZipFile(theirs / "model.keras") as other:
