@@ -133,8 +133,8 @@ class DiffusionTrainer(Trainer):
         deviations = np.sqrt(squares / np.where(area > 0, area, 1.0))
         self._product.deviations.assign(np.where(deviations > ROUNDING, deviations, 1.0))
         logger.info(
-            "the network of epoch %d is kept; root of the mean square of what it leaves, in normalised units: %s",
-            self.progress.best_epoch,
+            "the network %s stays as it is; root of the mean square of what it leaves, in normalised units: %s",
+            f"of epoch {self.progress.best_epoch}" if self._prelude else "that it began with",
             ", ".join(f"{name} {size:.3g}" for name, size in zip(self.samples.predictands, deviations, strict=True)),
         )
         self.progress.best, self.progress.best_epoch = float("inf"), 0
