@@ -157,6 +157,11 @@ def is_diffusion(wildcards):
     return CONFIG.mode(CONFIG.models[wildcards.model]) == "diffusion"
 
 
+def longer(minutes):
+    """Return a request for time for predictions, which take longer with a diffusion model."""
+    return lambda wildcards: minutes * (12 if is_diffusion(wildcards) else 1)
+
+
 def code(script):
     """Return what gives the hash of the code behind a script: a parameter of its rule, so that changed code reruns it.
 

@@ -25,7 +25,7 @@ rule predict_network:
     threads: lambda wildcards: CONFIG.execution.workers * CONFIG.execution.threads_per_worker if is_diffusion(wildcards) else 1
     resources:
         mem_mb=growing(4000),
-        runtime=lambda wildcards: 720 if is_diffusion(wildcards) else 60,
+        runtime=longer(60),
     params:
         code=code("predict"),
         limits=lambda wildcards: CONFIG.limits(wildcards.model),

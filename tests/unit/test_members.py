@@ -121,7 +121,7 @@ def test_without_members_there_is_one_prediction(kind, made, record):
     single = predicted(predictor, record)["tas"]
     assert single.dims == ("time", "lat", "lon")
     if kind == "diffusion":
-        output = np.asarray(predictor.network(predictor.normalised(record[1])))[..., 0]
+        output = np.asarray(predictor.network([predictor.normalised(record[1])]))[..., 0]
         np.testing.assert_allclose(single, 280 + 5 * output, rtol=1e-6)
     many = predicted(made(Members(method(kind), 40), **DRAWING[kind]), record)["tas"]
     if kind in ("noise", "dropout", "window"):

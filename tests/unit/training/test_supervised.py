@@ -115,7 +115,7 @@ def test_seconds_of_an_interrupted_epoch_add_up(train):
 
 
 def test_a_signal_during_a_long_validation_stops_it(train, monkeypatch, tmp_path):
-    monkeypatch.setattr(supervised, "VALIDATION_STEPS", 1)
+    monkeypatch.setattr(supervised, "STEPS_BETWEEN_LOOKS", 1)
     _, _, fit = train("parts", signals=(STEPS + 1,))
     with pytest.raises(Stopped, match="after step 4 of 4 of epoch 1 because of SIGUSR1"):
         fit()
