@@ -39,8 +39,8 @@ CAPTIONS = {
     "saliency": "Saliency: by how much, on average, the prediction at the marked cell changes with each coarse cell.",
     "change": "Change of the temporal mean since the reference: predicted, true where it is known, and of the coarse "
     "inputs, on one colour scale.",
-    "training": "Loss and validation RMSE over the epochs. The weights of the epoch that is marked are used; the network "
-    "of a diffusion model has those of its own best epoch, after which its denoiser is trained.",
+    "training": "Loss and validation RMSE over the epochs. The weights of the epoch that is marked are used; the "
+    "network of a diffusion model has those of its own best epoch, after which its denoiser is trained.",
     "domain": "Mean of the truth over the test period, grey where there is none, borders of the coarse cells, unless "
     "there are too many, and the places of the time series.",
     "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
