@@ -90,15 +90,14 @@ def train(
     for part in (samples, validation):
         part.require_shapes(scale, context)
     fields = static_input(static, fitted)
-    mode = chosen.training.mode
-    valid = f"{data}/valid.nc" if chosen.network.constraints or mode == "diffusion" else None
-    trainer = TRAINERS[mode](chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
+    valid = f"{data}/valid.nc" if chosen.network.constraints or chosen.training.mode == "diffusion" else None
+    kind = TRAINERS[chosen.training.mode]
+    trainer = kind(chosen, seed, samples, validation, fields, fitted, scale, context, ranks, initial, valid)
     logger.info("%d weights", trainer.product.count_params())
     inputs = [*files["train"], *files["validation"], scalers, *(path for path in (static, initial, valid) if path)]
     stamps = [_stamp(path) for path in inputs]
     identity = digest([chosen.model_dump(mode="json"), seed, precision, stamps, code_digest(__file__)])
-    state = Path(folder) / "checkpoints"
-    progress, checksum = trainer.fit(state, identity, checkpoint_minutes)
+    progress, checksum = trainer.fit(Path(folder) / "checkpoints", identity, checkpoint_minutes)
     kept_by = chosen.training.kept_by
     if ranks.first:
         logger.info(
