@@ -26,6 +26,7 @@ def main(
     scores: str,
     rows: str,
     scenario: str = "",
+    threads: int = 1,
 ) -> None:
     """Write the rows of all periods, and maps of scores over the last: the test period, or that of a scenario."""
     extremes = json.loads(Path(statistics).read_text(encoding="utf-8"))
@@ -46,6 +47,7 @@ def main(
             thresholds=settings["thresholds"],
             indices=settings["indices"],
             regions=cells_of_regions(grid, settings["regions"], fields),
+            threads=threads,
         )
         tables.append(complete_rows(table, model=model, seed=seed, split=split, scenario=scenario))
         if split != "validation":
@@ -75,4 +77,5 @@ if "snakemake" in globals():
         about=about(job.config),
         scores=job.output.scores,
         rows=job.output.rows,
+        threads=job.threads,
     )

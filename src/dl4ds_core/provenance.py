@@ -47,7 +47,6 @@ PACKAGES = (
     "xsdba",
     "xskillscore",
     "scores",
-    "scikit-image",
     "pooch",
     "pydantic",
     "matplotlib",

@@ -25,8 +25,11 @@ import xarray as xr
 
 from dl4ds_core.verification import METRICS, verify
 
-SHARED = ("bias", "mae", "rmse", "relative_rmse", "pearson", "spearman", "ssim", "psnr", "pattern_correlation")
-"""Scores that compute_metrics has, or has in another form."""
+SHARED = ("bias", "mae", "rmse", "relative_rmse", "pearson", "ssim", "psnr", "pattern_correlation")
+"""Scores that compute_metrics has, some of them scaled in another way."""
+
+ALSO = ("spearman",)
+"""Ours are the correlations of series, those of compute_metrics of fields: nobody has both."""
 
 PEER = """
 import sys, time, types
@@ -40,9 +43,12 @@ def with_root(truth, prediction, squared=True):  # scikit-learn has dropped the 
 
 dl4ds.metrics.mean_squared_error = with_root
 truth, prediction = (np.load(path)[..., None] for path in sys.argv[1:3])
-start = time.perf_counter()
-dl4ds.metrics.compute_metrics(truth, prediction, n_jobs=int(sys.argv[3]))
-print(f"seconds {time.perf_counter() - start:.3f}")
+seconds = []
+for _ in range(3):
+    start = time.perf_counter()
+    dl4ds.metrics.compute_metrics(truth, prediction, n_jobs=int(sys.argv[3]))
+    seconds.append(time.perf_counter() - start)
+print(f"seconds {min(seconds):.3f}")
 """
 
 
@@ -85,7 +91,7 @@ def verified(prediction: xr.Dataset, truth: xr.Dataset, samples: int, **options:
 
 
 def beside_dl4ds(python: str, prediction: xr.Dataset, truth: xr.Dataset, steps: int) -> None:
-    """Score some steps by compute_metrics of DL4DS and by `verify`, print the seconds of both."""
+    """Score some steps by compute_metrics of DL4DS and by `verify`, print the least seconds of three runs of both."""
     first = [data.isel(time=slice(steps)).load() for data in (prediction, truth)]
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
@@ -96,11 +102,12 @@ def beside_dl4ds(python: str, prediction: xr.Dataset, truth: xr.Dataset, steps: 
     if outcome.returncode:
         raise SystemExit(f"dl4ds failed:\n{outcome.stderr[-2000:]}")
     theirs = float(outcome.stdout.split("seconds ")[-1])
-    for name in set(METRICS) - {*SHARED, "spectral_distance"}:  # spectra are made in any case
-        del METRICS[name]
-    ours, _ = verified(*first, samples=1, indices={"tas": []})
-    print(f"{steps} steps, {', '.join(SHARED)}, {cores} cores:")
-    print(f"dl4ds {theirs:.1f} s, verify {ours:.2f} s: {theirs / ours:.0f} times as fast")
+    print(f"{steps} steps, {cores} cores: dl4ds {theirs:.2f} s")
+    for names in ((*SHARED, *ALSO), SHARED):
+        for name in set(METRICS) - set(names):
+            del METRICS[name]
+        ours = min(verified(*first, samples=1, indices={"tas": []}, threads=cores)[0] for _ in range(3))
+        print(f"verify {ours:.2f} s, {theirs / ours:.0f} times as fast: {', '.join(names)}")
 
 
 def main(steps: int, size: int, samples: int, files: bool, dl4ds: str, peer_steps: int) -> None:
@@ -112,7 +119,7 @@ def main(steps: int, size: int, samples: int, files: bool, dl4ds: str, peer_step
             truth = stored(truth, Path(folder) / "truth.nc")
             prediction = stored(prediction, Path(folder) / "prediction.nc")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds, rows = verified(prediction, truth, samples)
+        seconds, rows = verified(prediction, truth, samples, threads=os.cpu_count() or 1)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(rows[rows["season"].isna() & rows["region"].isna()].to_string(index=False))
         print(f"{steps} x {size} x {size}, {samples} resamples: {seconds:.1f} s")

@@ -155,7 +155,7 @@ def test_conda_environments_hold_what_their_stages_import(environment: str, scri
         ("data", {"cfgrib", "pyproj"}),
         ("train", {"pyproj"}),
         ("train-gpu", {"pyproj"}),
-        ("verify", {"pyproj", "scikit-image", "scipy", "xsdba"}),
+        ("verify", {"pyproj", "scipy", "threadpoolctl", "xsdba"}),
     ],
 )
 def test_conda_environments_hold_what_their_stages_import_late(environment: str, packages: set[str]) -> None:

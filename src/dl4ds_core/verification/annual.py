@@ -20,6 +20,7 @@ from dl4ds_core.io import difference_units
 from dl4ds_core.time import COMBINED, DAY, calendar_of, complete_days, midnights, seconds, stated_method, step_of
 from dl4ds_core.verification.bootstrap import intervals, resampled_sums
 from dl4ds_core.verification.indices import INDICES, daily_statistics, quantity_of, require_known, suitable
+from dl4ds_core.verification.inputs import in_double
 from dl4ds_core.verification.moments import ratio
 
 __all__ = ["FEWEST_DAYS", "FEWEST_YEARS", "SHARE_OF_YEAR", "Annual", "Years"]
@@ -164,18 +165,21 @@ class Annual:
         """Per region and resample: sum over cells of area times bias, and of area, where the bias is defined."""
 
     def add(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: Mapping[str, slice]) -> None:
-        """Take in some whole series ``(Y, X, time)``, those of the truth NaN where they are missing, in both."""
+        """Take in some whole series, with these dimensions in any order; NaN where a value is missing."""
         if not self.names:
             return
         box = tuple(chunk[str(dim)] for dim in self.dims)
-        pair = [field.values.reshape(-1, field.shape[-1]) for field in (forecast, observation)]
+        pair = [
+            field.transpose("time", *self.dims).values.reshape(field.sizes["time"], -1).T
+            for field in (forecast, observation)
+        ]
         cells = np.flatnonzero(np.isfinite(pair[1]).any(axis=1))  # not the sea
         area = self._area[:, *box].reshape(len(self._area), -1)
         numbers = np.arange(self._area[0].size).reshape(self.shape)[box].ravel()
         at_once = max(1, _VALUES // pair[0].shape[1])
         for first in range(0, cells.size, at_once):
             some = cells[first : first + at_once]
-            self._add_cells(pair[0][some], pair[1][some], numbers[some], area[:, some])
+            self._add_cells(*in_double(pair[0][some], pair[1][some]), numbers[some], area[:, some])
 
     def _add_cells(self, forecast: FloatArray, observation: FloatArray, numbers: IntArray, area: FloatArray) -> None:
         """Take in series ``(cell, time)`` of the cells with these numbers and areas ``(region, cell)``."""

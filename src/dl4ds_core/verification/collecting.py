@@ -11,21 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.io import difference_units
 from dl4ds_core.verification import moments
 from dl4ds_core.verification.bootstrap import CountArray, FloatArray, intervals, resampled_sums
 from dl4ds_core.verification.indices import Index, quantity_of
-from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions, terms
-from dl4ds_core.verification.structure import Setting, Structure
+from dl4ds_core.verification.inputs import in_double
+from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions
+from dl4ds_core.verification.pieces import Crew
+from dl4ds_core.verification.structure import Setting, Structure, Terms
 from dl4ds_core.verification.structures import Structures
+from dl4ds_core.verification.sums import LocalSums, SeriesSums, called, of_local_scores, of_series
 
 __all__ = ["FEWEST_STEPS", "SMALLEST_SHARE", "Parts", "Scores"]
 
 logger = logging.getLogger(__name__)
 
 BoolArray = npt.NDArray[np.bool_]
-_Place = tuple[tuple[slice, ...], BoolArray]
-"""Rows and columns of a box, and its cells that are meant."""
 
 FEWEST_STEPS = 30
 """A cell with fewer valid steps has no correlation, unless it has all steps of the record."""
@@ -112,15 +114,16 @@ class Scores:
         self.clock = clock
         quantity = quantity_of(truth)
         self.wet = quantity.wet(clock.days) if quantity else None
-        self._record = counts.shape[1]
+        self._drawn = counts.astype(np.float64)
+        self.samples, self._record = counts.shape
         needed = min(self._record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * self._record)))
         self._enough = steps >= needed
         self._maps: dict[str, FloatArray] = {}
         """Map ``(Y, X)`` of each score, or ``(Y, X, threshold)``."""
         self._labels: dict[str, FloatArray] = {}
         self._comments: dict[str, str] = {}
-        self._local = functions(fields=True, ensemble=ensemble)
-        self._totals = {metric.name: np.zeros((2, *whole.shape)) for metric, _ in self._local}
+        local = functions(fields=True, ensemble=ensemble)
+        self._totals = {metric.name: np.zeros((2, *whole.shape)) for metric, _ in local}
         """Per cell: sum over time of each local score of fields, and number of steps where it is defined."""
         self._steps: dict[str, FloatArray] = {}
         """Sum over a region ``(region, time)`` of area times each local score of fields and term of pooled scores."""
@@ -136,48 +139,72 @@ class Scores:
         """Series ``(cell, time)`` of some cells, and their areas."""
 
     def add_fields(
-        self,
-        forecast: xr.DataArray,
-        observation: xr.DataArray,
-        members: xr.DataArray | None = None,
-        *,
-        chunk: dict[str, slice],
+        self, forecast: xr.DataArray, observation: xr.DataArray, chunk: Mapping[str, slice], crew: Crew
     ) -> None:
-        """Take in some whole fields ``(time, Y, X)``, and the members ``(member, time, Y, X)`` of an ensemble."""
-        steps = chunk["time"]
-        for metric, function in self._local:
-            name = metric.name
-            given = members if metric.members else forecast
-            local = function(given, observation, data_range=self.setting.data_range)
-            defined = local.notnull().values
-            values = np.where(defined, local.values, 0.0)
-            self._totals[name] += values.sum(axis=0), defined.sum(axis=0)
-            for collected, each in ((self._steps, values), (self._areas, defined)):
-                self._per_step(collected, name)[:, steps] = np.einsum("ryx,tyx->rt", self.area, each)
-            self._comments[name] = local.attrs.get("comment", "")
-        self._structures.add(forecast.values, observation.values, None if members is None else members.values, steps)
+        """Take in some whole fields ``(time, Y, X)``; the forecast may be of members ``(member, time, Y, X)``."""
 
-    def add_series(self, forecast: xr.DataArray, observation: xr.DataArray, chunk: dict[str, slice]) -> None:
-        """Take in some whole series ``(Y, X, time)``."""
-        # Contiguous in time, as ranking, correlations and products of matrices need it.
-        pair = [np.ascontiguousarray(field.values).reshape(-1, field.shape[-1]) for field in (forecast, observation)]
-        some = np.isfinite(pair[1]).any(axis=1)  # not the sea
-        if not some.any():
-            return
-        pair = pair if some.all() else [values[some] for values in pair]
+        def made(part: slice) -> tuple[dict[str, LocalSums], dict[Callable[..., Terms], Terms]]:
+            known, members = observation[part], None
+            predicted, observed = in_double(forecast.values[..., part, :, :], known.values)
+            known = known.copy(deep=False, data=observed)
+            if predicted.ndim > observed.ndim:
+                if self._ensemble:
+                    members = xr.DataArray(predicted, known.coords, (MEMBER, *known.dims))
+                predicted = predicted.mean(axis=0)
+            local = of_local_scores(
+                known.copy(deep=False, data=predicted), known, members, self.area, self.setting.data_range
+            )
+            return local, self._structures.terms(predicted, observed, None if members is None else members.values)
+
+        for part, (local, structures) in crew.work(made, len(observation), 8 * forecast.size // len(observation)):
+            steps = slice(chunk["time"].start + part.start, chunk["time"].start + part.stop)
+            for name, sums in local.items():
+                self._totals[name] += sums.total
+                self._per_step(self._steps, name)[:, steps] = sums.by_step
+                self._per_step(self._areas, name)[:, steps] = sums.area
+                self._comments[name] = sums.comment
+            self._structures.add(structures, steps)
+
+    def add_series(
+        self, forecast: xr.DataArray, observation: xr.DataArray, chunk: Mapping[str, slice], crew: Crew
+    ) -> None:
+        """Take in some whole series ``(time, Y, X)``."""
+        pair = [field.values.reshape(self._record, -1) for field in (forecast, observation)]
         box = tuple(chunk[str(dim)] for dim in self.dims)
-        enough = self._enough[box].ravel()[some]
-        series = moments.CellSeries(pair[0], pair[1], self.clock, self.wet)
-        area = self.area[:, *box].reshape(self.area.shape[0], -1)[:, some]
-        valid = self._per_step(self._areas, _SERIES)
-        valid += area.sum(axis=1)[:, None] if series.valid is None else area @ series.valid
-        place = box, some.reshape(observation.shape[:2])
-        self._add_moments(series, area, enough, place)
-        for metric, function in functions(fields=False):
-            self._keep(metric.name, self._called(metric.name, function, *pair), enough, place)
-        chosen = self._some[box].ravel()[some]
-        if chosen.any():
-            self._pairs.append([pair[0][chosen], pair[1][chosen], area[_WHOLE][chosen]])
+        area, enough, some = self.area[:, *box].reshape(len(self.area), -1), self._enough[box].ravel(), self._some[box]
+
+        def made(part: slice) -> tuple[BoolArray, SeriesSums | None, list[FloatArray]]:
+            # Contiguous in time, as ranking, correlations and products of matrices need it.
+            values = in_double(*(field[:, part].T for field in pair))
+            known = np.isfinite(values[1]).any(axis=1)  # not the sea
+            if not known.any():
+                return known, None, []
+            if not known.all():
+                values = values[0][known], values[1][known]
+            cells, chosen = area[:, part][:, known], some.ravel()[part][known]
+            series = moments.CellSeries(*values, self.clock, self.wet)
+            sums = of_series(series, cells, enough[part][known], self._drawn)
+            return known, sums, [values[0][chosen], values[1][chosen], cells[_WHOLE][chosen]]
+
+        row_bytes = 8 * max(self._record, len(self._drawn))
+        for part, (known, sums, kept) in crew.work(made, area.shape[1], row_bytes):
+            if sums is not None:
+                if kept[0].size:
+                    self._pairs.append(kept)
+                self._take_series(sums, np.unravel_index(np.arange(part.start, part.stop)[known], some.shape), box)
+
+    def _take_series(self, sums: SeriesSums, cells: tuple[npt.NDArray[np.intp], ...], box: tuple[slice, ...]) -> None:
+        """Add the sums of some cells of a box."""
+        self._labels |= sums.labels
+        for collected, found in ((self._areas, {_SERIES: sums.valid}), (self._steps, sums.by_step)):
+            for name, values in found.items():
+                self._per_step(collected, name)[:] += values
+        for name, values in sums.maps.items():
+            field = self._maps.setdefault(name, np.full((*self._enough.shape, *values.shape[1:]), np.nan))
+            field[box][cells] = values
+        for name, (scores, areas) in sums.resampled.items():
+            self._sums[name] += scores
+            self._weights[name] += areas
 
     def maps(self) -> dict[str, xr.DataArray]:
         """Map ``(Y, X)`` of each score, without coordinates; of one with several values, ``<name>_<value>``."""
@@ -264,7 +291,7 @@ class Scores:
         at_once = max(1, _ARRAY_BYTES // (8 * pair[0].size))
         drawn = np.concatenate(
             [
-                self._resampled(name, function, pair, area, samples[first : first + at_once])
+                self._resampled(function, pair, area, samples[first : first + at_once])
                 for first in range(0, len(samples), at_once)
             ]
         )
@@ -275,59 +302,15 @@ class Scores:
 
     def _resampled(
         self,
-        name: str,
         function: Callable[..., xr.DataArray],
         pair: Sequence[FloatArray],
         area: FloatArray,
         samples: npt.NDArray[np.intp],
     ) -> FloatArray:
         """Mean over cells of the score of each resample, ``(sample, threshold)``."""
-        scores = self._called(name, function, *(field[:, samples] for field in pair))
+        scores, _ = called(function, *(field[:, samples] for field in pair))
         flat = scores.reshape(*scores.shape[:2], -1)
         return np.stack([np.atleast_1d(_mean(flat[:, place], area)) for place in range(len(samples))])
-
-    def _called(
-        self, name: str, function: Callable[..., xr.DataArray], forecast: FloatArray, observation: FloatArray
-    ) -> FloatArray:
-        """Call a function of series ``(cell[, sample], time)``."""
-        dims = ("cell", "sample", "time") if forecast.ndim == 3 else ("cell", "time")
-        fields = [xr.DataArray(values, dims=dims) for values in (forecast, observation)]
-        values = function(*fields, reduce_dims="time")
-        if "threshold" in values.dims:
-            self._labels[name] = values["threshold"].values
-        return np.asarray(values.values)
-
-    def _add_moments(self, series: moments.CellSeries, area: FloatArray, enough: BoolArray, place: _Place) -> None:
-        """Take in the scores that are functions of temporal means: each term is made once, and not kept."""
-        cells, samples = area.shape[1], self.counts.shape[0]
-        if series.valid is None:
-            steps, drawn = np.full(cells, float(self._record)), np.full((cells, samples), float(self._record))
-        else:
-            steps = series.valid.sum(axis=1, dtype=float)
-            drawn = resampled_sums(series.valid.astype(np.float64), self.counts)
-        pooled, of_cells = terms("pooled"), terms("cells")
-        means, resampled = {}, {}
-        for term in dict.fromkeys([*pooled, *of_cells]):
-            values = moments.TERMS[term](series)
-            means[term] = moments.ratio(values.sum(axis=1), steps)
-            if term in pooled:
-                self._per_step(self._steps, term)[:] += area @ values
-            if term in of_cells:
-                resampled[term] = moments.ratio(resampled_sums(values, self.counts), drawn)
-        for metric, source in by_moments("pooled"):
-            self._keep(metric.name, source.score(*(means[term] for term in source.terms)), None, place)
-        for metric, source in by_moments("cells"):
-            self._keep(metric.name, source.score(*(means[term] for term in source.terms)), enough, place)
-            scores = source.score(*(resampled[term] for term in source.terms))
-            self._sums[metric.name] += (area * enough) @ np.nan_to_num(scores)
-            self._weights[metric.name] += (area * enough) @ ~np.isnan(scores)
-
-    def _keep(self, name: str, values: FloatArray, enough: BoolArray | None, place: _Place) -> None:
-        """Put values of cells, ``(cell,)`` or ``(cell, threshold)``, where they belong in the map of a score."""
-        if enough is not None:
-            values = np.where(enough.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
-        box, some = place
-        self._maps.setdefault(name, np.full((*self._enough.shape, *values.shape[1:]), np.nan))[box][some] = values
 
     def _values(self, metric: Metric, region: int, steps: BoolArray | None = None) -> tuple[float, FloatArray]:
         """Value over a region, and that of each resample ``(sample,)``; NaN where undefined."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,12 @@ import xarray as xr
 
 from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.errors import DataError
+from dl4ds_core.verification.pieces import Crew
 
-__all__ = ["Seen", "check_coordinates", "check_units", "check_values", "predictands", "read", "read_members"]
+__all__ = ["Seen", "check_coordinates", "check_units", "check_values", "in_double", "predictands", "read"]
 
 Chunk = Mapping[str, slice]
+Values = npt.NDArray[Any]
 
 
 def predictands(prediction: xr.Dataset, truth: xr.Dataset, dims: tuple[str, ...]) -> list[str]:
@@ -89,7 +92,7 @@ class Seen:
 
 
 def check_values(
-    name: str, prediction: xr.DataArray, truth: xr.DataArray, area: xr.DataArray, chunks: Iterable[Chunk]
+    name: str, prediction: xr.DataArray, truth: xr.DataArray, area: xr.DataArray, chunks: Iterable[Chunk], crew: Crew
 ) -> Seen:
     """Refuse a prediction that skips cells, infinite values, and a truth without any value.
 
@@ -105,22 +108,23 @@ def check_values(
     DataError
         With the numbers of values concerned.
     """
-    missing = 0
     dims = ("time", *map(str, area.dims))
     steps = np.zeros(area.shape, dtype=np.intp)
-    means = []
-    infinite = {"truth": 0, "prediction": 0}
+    means = np.full(truth.sizes["time"], np.nan)
+    infinite, missing = {"truth": 0, "prediction": 0}, 0
     for chunk in chunks:
-        observed = truth.isel(chunk).transpose(*dims).values
-        predicted = prediction.isel(chunk).transpose(..., *dims).values  # all members
-        valid = ~np.isnan(observed)
-        steps += valid.sum(axis=0)
-        total = np.where(valid, area.values, 0.0).sum(axis=(1, 2))
-        sums = np.where(valid, observed * area.values, 0.0).sum(axis=(1, 2))
-        means.append(np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0))
-        missing += int((np.isnan(predicted) & valid).sum())
-        infinite["truth"] += int(np.isinf(observed).sum())
-        infinite["prediction"] += int((np.isinf(predicted) & valid).sum())
+        predicted, observed = (field.values for field in read(prediction, truth, chunk, dims, members=True))
+
+        def look(part: slice, predicted: Values = predicted, observed: Values = observed) -> _Look:
+            return _look(predicted[..., part, :, :], observed[part], area.values)
+
+        for part, found in crew.work(look, len(observed), 8 * predicted.size // len(observed)):
+            first = chunk["time"].start
+            means[first + part.start : first + part.stop] = found.means
+            steps += found.steps
+            missing += found.missing
+            infinite["truth"] += found.infinite[0]
+            infinite["prediction"] += found.infinite[1]
     values = int(steps.sum()) * prediction.sizes.get(MEMBER, 1)
     for what, count in infinite.items():
         if count:
@@ -138,51 +142,59 @@ def check_values(
             f"{name}: expected no missing values in the prediction; found {missing} of {values} where the truth has "
             "values. A model may not skip cells: fill its missing inputs, and predict again."
         )
-    return Seen(steps, np.concatenate(means))
+    return Seen(steps, means)
+
+
+class _Look(NamedTuple):
+    """What some fields show: valid steps ``(Y, X)``, mean of each step, numbers of missing and infinite values."""
+
+    steps: npt.NDArray[np.intp]
+    means: npt.NDArray[np.float64]
+    missing: int
+    infinite: tuple[int, int]
+
+
+def _look(predicted: Values, observed: Values, area: npt.NDArray[np.float64]) -> _Look:
+    """Look at fields ``([member,] time, Y, X)`` and ``(time, Y, X)``."""
+    valid = ~np.isnan(observed)
+    weights = area * valid
+    sums = np.einsum("tyx,tyx->t", np.where(valid, observed, 0.0), weights)
+    total = weights.sum(axis=(1, 2))
+    means = np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0)
+    # Numbers that aren't finite are rare: which they are is looked at only where there are some.
+    wrong = ~np.isfinite(predicted) & valid
+    gone = int((wrong & np.isnan(predicted)).sum()) if wrong.any() else 0
+    infinite = int(np.isinf(observed).sum()), int(wrong.sum()) - gone
+    return _Look(valid.sum(axis=0), means, gone, infinite)
 
 
 def read(
-    prediction: xr.DataArray, truth: xr.DataArray, chunk: Chunk, dims: tuple[str, ...]
+    prediction: xr.DataArray, truth: xr.DataArray, chunk: Chunk, dims: tuple[str, ...], *, members: bool = False
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Read a piece of both fields in double precision, on the coordinates of the truth.
+    """Read a piece of both fields.
 
     Returns
     -------
     tuple of xarray.DataArray
-        Prediction, the mean of its members where it has such, and truth with these dimensions; where the truth is
-        missing, both are.
+        Prediction and truth with these dimensions, as they are stored. Of a prediction with members all of these, the
+        first dimension, or their mean.
     """
-    observation = truth.isel(chunk).transpose(*dims).astype(np.float64).load()
+    observation = truth.isel(chunk).transpose(*dims).load()
     piece = prediction.isel(chunk).transpose(..., *dims)
-    if MEMBER not in piece.dims:
-        return _where_known(piece.astype(np.float64).values, observation), observation
+    if MEMBER not in piece.dims or members:
+        return piece.load(), observation
     values = np.zeros(observation.shape)
     for number in range(piece.sizes[MEMBER]):  # so that there is one member in memory
         values += piece.isel({MEMBER: number}).values
-    return _where_known(values / piece.sizes[MEMBER], observation), observation
+    return observation.copy(deep=False, data=values / piece.sizes[MEMBER]), observation
 
 
-def read_members(
-    prediction: xr.DataArray, truth: xr.DataArray, chunk: Chunk, dims: tuple[str, ...]
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Read a piece with all members ``(member, *dims)``, in double precision.
-
-    Returns
-    -------
-    tuple of xarray.DataArray
-        As of `read`, and then the members; where the truth is missing, all are.
-    """
-    observation = truth.isel(chunk).transpose(*dims).astype(np.float64).load()
-    values = prediction.isel(chunk).transpose(MEMBER, *dims).astype(np.float64).values
-    values = np.where(np.isnan(observation.values), np.nan, values)
-    members = xr.DataArray(values, observation.coords, (MEMBER, *dims))
-    return observation.copy(data=values.mean(axis=0)), observation, members
-
-
-def _where_known(values: npt.NDArray[np.float64], observation: xr.DataArray) -> xr.DataArray:
-    """Return values with the coordinates of an observation, missing where it is."""
-    missing = np.isnan(observation.values)
-    return observation.copy(data=np.where(missing, np.nan, values) if missing.any() else values)
+def in_double(predicted: Values, observed: Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return values ``(..., *shape)`` and ``shape`` in double precision, both missing where the second are."""
+    known = np.ascontiguousarray(observed, dtype=np.float64)
+    missing = np.isnan(known)
+    given = np.ascontiguousarray(predicted, dtype=np.float64)
+    return (np.where(missing, np.nan, given) if missing.any() else given), known
 
 
 def _equal(truth: xr.Dataset, other: xr.Dataset | xr.DataArray, name: str, dims: tuple[str, str]) -> bool:

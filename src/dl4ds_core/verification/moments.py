@@ -98,6 +98,11 @@ class CellSeries:
         """Where there is an observation ``(cell, time)``; None where that is everywhere."""
 
     @property
+    def pair(self) -> tuple[FloatArray, FloatArray]:
+        """Forecast and observation as they were given."""
+        return self._forecast, self._observation
+
+    @cached_property
     def error(self) -> FloatArray:
         """Forecast minus observation."""
         return self._zero_filled(self._forecast - self._observation)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,17 +117,25 @@ class Setting:
         The field in the box, less its mean, is tapered by a Hann window along both axes, whose loss of variance is
         made up for. Denis et al. (2002, doi:10.1175/1520-0493(2002)130<1812:SDOTDA>2.0.CO;2) discuss alternatives.
         """
-        inside = self._rings >= 0
-        if not inside.any():
+        from scipy.fft import rfft2
+
+        if not (self._rings >= 0).any():
             return np.full((fields.shape[0], 0), np.nan)
         values = fields[:, *self.box]
         taper = np.outer(*(np.hanning(size + 2)[1:-1] for size in values.shape[1:]))
-        values = _departures(values, values.mean(axis=(1, 2), keepdims=True)) * (taper / np.sqrt((taper**2).mean()))
-        power = np.abs(np.fft.fft2(values)) ** 2 / taper.size**2
-        numbers = self._rings[inside]
-        waves = np.bincount(numbers)
-        sums = np.stack([np.bincount(numbers, step[inside]) for step in power])
-        return np.asarray((sums / waves)[:, 1:])
+        values = _departures(values, values.mean(axis=(1, 2))) * (taper / np.sqrt((taper**2).mean()))
+        waves = rfft2(values)
+        power = (waves.real**2 + waves.imag**2) / taper.size**2
+        # Of two opposite waves, which have equal power, the transform of real fields has one.
+        inside = self._rings[:, : power.shape[-1]] >= 0
+        numbers = self._rings[:, : power.shape[-1]][inside]
+        doubled = np.full(power.shape[-1], 2.0)
+        doubled[0] = 1.0
+        doubled[-1] = 2.0 if values.shape[-1] % 2 else 1.0
+        weights = np.broadcast_to(doubled, inside.shape)[inside]
+        count = np.bincount(numbers, weights)
+        sums = np.stack([np.bincount(numbers, step[inside] * weights) for step in power])
+        return np.asarray((sums / count)[:, 1:])
 
 
 @dataclass(frozen=True)
@@ -174,32 +183,41 @@ def largest_box(missing: BoolArray) -> tuple[slice, slice]:
     return found
 
 
-def _departures(values: FloatArray, mean: FloatArray) -> FloatArray:
-    """Values less their mean; 0 where only rounding is left, as in a constant field."""
-    departures = values - mean
-    return np.where(np.abs(departures) <= 1e-12 * np.abs(values), 0.0, departures)
+def _by_area(values: npt.NDArray[Any], area: FloatArray) -> FloatArray:
+    """Return the sum ``(time,)`` over cells of fields ``(time, Y, X)`` times the areas."""
+    return np.asarray(values.reshape(len(values), -1) @ area.ravel())
+
+
+def _departures(values: FloatArray, mean: FloatArray, valid: BoolArray | None = None) -> FloatArray:
+    """Fields less their means ``(time,)``; 0 where they are not valid, and where only rounding is left.
+
+    That is all that is left of a constant field.
+    """
+    departures = values - mean[:, None, None]
+    if valid is not None:
+        departures = np.where(valid, departures, 0.0)
+    largest = np.maximum(departures.max(axis=(1, 2)), -departures.min(axis=(1, 2)))
+    departures[largest <= 1e-12 * np.abs(mean)] = 0.0
+    return departures
 
 
 def _psnr_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
     valid = ~np.isnan(observation)
-    weights = setting.area * valid
     squares = np.where(valid, forecast - observation, 0.0) ** 2
-    total = weights.sum(axis=(1, 2))
-    error = np.divide((weights * squares).sum(axis=(1, 2)), total, out=np.full_like(total, np.nan), where=total > 0)
+    total = _by_area(valid, setting.area)
+    error = np.divide(_by_area(squares, setting.area), total, out=np.full_like(total, np.nan), where=total > 0)
     return {"decibel": -10 * np.log10(np.maximum(error / setting.data_range**2, 10 ** (-PERFECT_PSNR / 10)))}
 
 
 def _pattern_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
-    weights = setting.area * ~np.isnan(observation)
+    area, valid = setting.area, ~np.isnan(observation)
+    total = _by_area(valid, area)
     pair = []
     for field in (forecast, observation):
-        values = np.where(weights > 0, field, 0.0)
+        values = np.where(valid, field, 0.0)
         with np.errstate(invalid="ignore"):
-            mean = (weights * values).sum(axis=(1, 2), keepdims=True) / weights.sum(axis=(1, 2), keepdims=True)
-        pair.append(np.where(weights > 0, _departures(values, mean), 0.0))
-    product, first, second = (
-        (weights * one * other).sum(axis=(1, 2)) for one, other in (pair, pair[:1] * 2, pair[1:] * 2)
-    )
+            pair.append(_departures(values, _by_area(values, area) / total, valid))
+    product, first, second = (_by_area(one * other, area) for one, other in (pair, pair[:1] * 2, pair[1:] * 2))
     deviations = np.sqrt(first * second)
     return {
         "correlation": np.divide(product, deviations, out=np.full_like(product, np.nan), where=deviations > 0),
@@ -301,9 +319,7 @@ def _lag_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) 
     for name, field in (("forecast", forecast), ("observation", observation)):
         values = field if whole else np.where(valid, field, 0.0)
         mean = values.sum(axis=(1, 2)) / np.maximum(mask.sum(axis=(1, 2)), 1)
-        departures = _departures(values, mean[:, None, None])
-        if not whole:
-            departures *= valid
+        departures = _departures(values, mean, None if whole else valid)
         for axis, sums in enumerate(_lagged(departures, setting)):
             count = np.broadcast_to(pairs[axis], sums.shape)
             terms[f"{name} {axis}"] = np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)

@@ -38,13 +38,23 @@ class Structures:
         self._terms: dict[Callable[..., Terms], Terms] = {}
         """Terms ``(time, ...)`` by the function that gives them."""
 
-    def add(self, forecast: FloatArray, observation: FloatArray, ensemble: FloatArray | None, steps: slice) -> None:
-        """Take in some whole fields ``(time, Y, X)``, and the members ``(member, time, Y, X)`` of an ensemble."""
+    def terms(
+        self, forecast: FloatArray, observation: FloatArray, ensemble: FloatArray | None
+    ) -> dict[Callable[..., Terms], Terms]:
+        """Return the terms of some whole fields ``(time, Y, X)``, with the members ``(member, time, Y, X)`` if any."""
         made = {structure.terms: metric.members for metric, structure in structures(ensemble=self._ensemble)}
-        for function, of_members in made.items():
+        return {
+            function: function(
+                ensemble if of_members and ensemble is not None else forecast, observation, self._setting
+            )
+            for function, of_members in made.items()
+        }
+
+    def add(self, terms: dict[Callable[..., Terms], Terms], steps: slice) -> None:
+        """Take in the terms of some steps."""
+        for function, found in terms.items():
             kept = self._terms.setdefault(function, {})
-            given = ensemble if of_members and ensemble is not None else forecast
-            for name, values in function(given, observation, self._setting).items():
+            for name, values in found.items():
                 kept.setdefault(name, np.full((self._record, *values.shape[1:]), np.nan))[steps] = values
 
     def scored(self, structure: Structure) -> Iterator[tuple[dict[str, object], float, FloatArray]]:
@@ -90,7 +100,7 @@ class Structures:
 
     def _spectra(self, long_name: str, unit: str) -> dict[str, xr.DataArray]:
         numbers = self._setting.wavenumbers
-        if not numbers.size:
+        if not (numbers.size and spectral_terms in self._terms):
             return {}
         axis = xr.DataArray(numbers, dims=["wavenumber"], attrs={"long_name": "wavenumber", "units": "km-1"})
         found = {

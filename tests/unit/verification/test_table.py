@@ -14,7 +14,18 @@ from score_rows import of_the_whole
 
 from dl4ds_core import verification
 from dl4ds_core.errors import DataError
-from dl4ds_core.verification import METRICS, block_weights, collecting, distribution, pearson, rmse, ssim, table, verify
+from dl4ds_core.verification import (
+    METRICS,
+    block_weights,
+    collecting,
+    distribution,
+    pearson,
+    pieces,
+    rmse,
+    ssim,
+    table,
+    verify,
+)
 
 Pair = tuple[xr.DataArray, xr.DataArray]
 Datasets = tuple[xr.Dataset, xr.Dataset]
@@ -238,9 +249,27 @@ def test_repeatable_and_independent_of_the_pieces(
     pd.testing.assert_frame_equal(rows, verified(datasets, area)[1], check_exact=True)
     for cells in (7, 30):  # less and more than one row of cells
         monkeypatch.setattr(table, "_ARRAY_BYTES", cells * 60 * 8)
-        pieces = verified(datasets, area)
-        xr.testing.assert_allclose(pieces[0], maps, rtol=1e-12)
-        pd.testing.assert_frame_equal(pieces[1], rows, rtol=1e-10)
+        again = verified(datasets, area)
+        xr.testing.assert_allclose(again[0], maps, rtol=1e-12)
+        pd.testing.assert_frame_equal(again[1], rows, rtol=1e-10)
+
+
+def test_threads_and_the_pieces_they_work_on(
+    results: Results, datasets: Datasets, area: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces change rounding at most; how many threads work on them changes nothing at all."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 2**13)
+    one, three = (verified(datasets, area, threads=threads) for threads in (1, 3))
+    xr.testing.assert_identical(one[0], three[0])
+    pd.testing.assert_frame_equal(one[1], three[1], check_exact=True)
+    xr.testing.assert_allclose(one[0], results[0], rtol=1e-12)
+    pd.testing.assert_frame_equal(one[1], results[1], rtol=1e-10)
+
+
+def test_what_fails_in_a_thread_is_what_is_raised(datasets: Datasets, area: xr.DataArray) -> None:
+    narrow = [data.isel(lat=slice(0, 2)) for data in datasets]
+    with pytest.raises(DataError, match="3 x 3 cells or more; found 2 x 13"):
+        verified(narrow, area.isel(lat=slice(0, 2)), threads=2)
 
 
 def test_dask_and_files(datasets: Datasets, area: xr.DataArray, tmp_path: Path) -> None:
