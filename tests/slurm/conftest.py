@@ -175,13 +175,13 @@ def new_reference(tmp_path_factory: pytest.TempPathFactory, repository: Path, de
 
 @pytest.fixture(scope="session")
 def epochs(new_reference: NewReference) -> int:
-    """How many epochs of `training_of` take 70 s on this machine: more than a wall of a minute leaves.
+    """How many epochs of `training_of` take 55 s on this machine: more than a wall of a minute leaves.
 
     TensorFlow's start takes some of a wall, and SLURM ends it up to half a minute early.
     """
     results = new_reference(training_of(20), "train")
     seconds = pd.read_csv(results / "net" / "seed1" / "history.csv")["seconds"].median()
-    return round(70 / seconds)
+    return round(55 / seconds)
 
 
 @pytest.fixture

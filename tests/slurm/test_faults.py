@@ -54,6 +54,7 @@ def finish(process: subprocess.Popen[str], run: Run, reference: Path) -> dict[st
     return executions
 
 
+@pytest.mark.full
 def test_a_rank_is_killed(run: Run, config: dict[str, Any], reference: Path) -> None:
     process = start(run, config, "train")
     began = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from slurm.conftest import Run, pids_of, until
+from slurm.conftest import PATIENCE, Run, until
 
 
 def weights(folder: Path) -> bytes:
@@ -22,12 +22,26 @@ def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "net" / "seed1" / "history.csv").drop(columns="seconds")
 
 
+def require_progress(run: Run, config: dict[str, Any], process: int) -> None:
+    """Once the training is under way, `dl4ds status` shows how far it has come."""
+    standing = run.workflow.results / "net" / "seed1" / "checkpoints" / "standing.json"
+    until(lambda: standing.exists() and '"epoch": 0,' not in standing.read_text(encoding="utf-8"), "an epoch")
+    outcome = run.workflow.command("dl4ds", "status", "experiment.yaml")
+    assert outcome.status == 0
+    assert "fit net_1" in outcome.output
+    assert "running" in outcome.output
+    assert f" of {config['training']['epochs']} " in outcome.output
+    assert f"process {process}" in outcome.output
+
+
 @pytest.mark.parametrize("target", ["train", pytest.param("report", marks=pytest.mark.full)])
 def test_a_training_passes_through_walls(run: Run, long: dict[str, Any], reference: Path, target: str) -> None:
     run.profile["set-resources"]["fit"] |= {"runtime": 1, "slurm_extra": "--signal=USR1@5"}
     # SLURM sends the signal up to 30 s early: on a busy machine a job may end before its first step.
     long["execution"]["attempts"] = 10
-    run.run(long, target)
+    process = run.start(long, target)
+    require_progress(run, long, process.pid)
+    assert process.wait(timeout=PATIENCE) == 0, run.output
     states = run.executions()["rule_fit_wildcards_net_1"]
     assert len(states) >= 2, states
     assert states.count("COMPLETED") == 1
@@ -43,19 +57,6 @@ def test_a_training_passes_through_walls(run: Run, long: dict[str, Any], referen
     if target == "report":
         costs = pd.read_csv(run.workflow.results / "cost.csv").set_index("stage")
         assert costs.loc["train", "attempts"] == len(states)
-
-
-def test_status_shows_the_progress(run: Run, long: dict[str, Any]) -> None:
-    process = run.start(long, "train")
-    until(lambda: pids_of(run, 0), "the training")
-    standing = run.workflow.results / "net" / "seed1" / "checkpoints" / "standing.json"
-    until(lambda: standing.exists() and '"epoch": 0,' not in standing.read_text(encoding="utf-8"), "an epoch")
-    outcome = run.workflow.command("dl4ds", "status", "experiment.yaml")
-    assert outcome.status == 0
-    assert "fit net_1" in outcome.output
-    assert "running" in outcome.output
-    assert f" of {long['training']['epochs']} " in outcome.output
-    assert f"process {process.pid}" in outcome.output
 
 
 @pytest.mark.full

@@ -95,6 +95,7 @@ def test_the_training_ran_on_two_nodes(whole: Whole) -> None:
         assert all(f"rank {rank} of 2" in log.read_text(encoding="utf-8") for log in logs)
 
 
+@pytest.mark.full  # test_walls compares a training with that of one machine
 def test_results_equal_those_of_one_machine(whole: Whole, local: Path) -> None:
     results = whole.results
     if whole.config != TINY:
