@@ -6,7 +6,7 @@ import ast
 import hashlib
 import logging
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -50,18 +50,6 @@ def _follow(names: Iterable[str], module: str, seen: dict[str, str]) -> None:
         _follow(imported, name, seen)
 
 
-def _imports(tree: ast.Module) -> set[str]:
-    """Return the modules of this package that are imported anywhere in a file, packages of them included."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] == PACKAGE.name}
-
-
 @cache
 def _file_of(module: str, package: Path) -> Path | None:
     base = package.parent.joinpath(*module.split("."))
@@ -75,16 +63,26 @@ def _file_of(module: str, package: Path) -> Path | None:
 def _read(path: Path) -> tuple[str, list[str]]:
     """Return what counts of a file, as text, and the modules that it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    return _canonical(tree), sorted(_imports(tree))
-
-
-def _canonical(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
+    imported: set[str] = set()
+    for node in _statements(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
             node
         ):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return ast.dump(tree), sorted(name for name in imported if name.split(".")[0] == PACKAGE.name)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and all statements below it, far fewer than its nodes: every command of Snakemake reads all code."""
+    yield node
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        parts = getattr(node, block, None)
+        for part in parts if isinstance(parts, list) else ():
+            yield from _statements(part)
 
 
 def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
