@@ -20,7 +20,7 @@ WINDOW = 11
 SIGMA = 1.5
 """Standard deviation in cells of that window."""
 
-CELLS_AT_ONCE = 32
+CELLS_AT_ONCE = 24
 """So many cells along an axis are smoothed by one product of matrices."""
 
 
