@@ -34,7 +34,7 @@ def diagram(members: int, thresholds: tuple[float, ...] = (0.5, 20.0)) -> xr.Dat
     return xr.Dataset(wide, {"threshold": list(thresholds)})
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 6])
+@pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.full) for count in (1, 2, 4)), 6])
 def test_text_can_be_read(count: int) -> None:
     models = MODELS[-count:]
     ranks = figures.rank_histogram({name: shares(20) for name in models}, networks=NETWORKS)

@@ -17,6 +17,7 @@ from dl4ds_core import identity
 from dl4ds_core.config import parse
 from dl4ds_core.identity import about, code_digest, commit, config_digest, product_attributes
 
+pytestmark = pytest.mark.xdist_group("digests")  # those of the unchanged code are found once, in one process
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -64,9 +65,9 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 def test_a_copy_has_the_digest_of_the_original(tree, before):
-    for path in sorted((tree / "scripts").glob("*.py")):
-        assert re.fullmatch("[0-9a-f]{12}", code_digest(path))
-    assert digests(tree) == before
+    found = digests(tree)
+    assert all(re.fullmatch("[0-9a-f]{12}", digest) for digest in found.values())
+    assert found == before
 
 
 def test_the_digest_is_the_same_each_time_in_one_process(tree):
@@ -97,8 +98,9 @@ def test_code_that_is_imported_directly_counts(tree, before):
 def test_code_that_is_imported_by_what_is_imported_counts(tree, before):
     # No script imports this module itself: baselines and layers do.
     change(tree / "dl4ds_core" / "interpolation.py", "KEYS = -0.5", "KEYS = -0.75")
-    assert changed(before, digests(tree)) >= {"baseline", "train", "predict"}
-    assert changed(before, digests(tree)).isdisjoint({"coarsen", "prepare", "scalers", "verify", "summarise", "remap"})
+    found = changed(before, digests(tree))
+    assert found >= {"baseline", "train", "predict"}
+    assert found.isdisjoint({"coarsen", "prepare", "scalers", "verify", "summarise", "remap"})
 
 
 def test_imports_within_functions_count(tree):
@@ -113,14 +115,14 @@ def test_imports_within_functions_count(tree):
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("layers/localized.py", {"train", "predict", "explain"}),
-        ("explaining/gradients.py", {"explain"}),
+        pytest.param("layers/localized.py", {"train", "predict", "explain"}, marks=pytest.mark.full),
+        pytest.param("explaining/gradients.py", {"explain"}, marks=pytest.mark.full),
         ("training/supervised.py", {"train"}),
         ("grids/grid.py", {"grids", "coarsen", "remap", "static", "baseline", "predict", "verify", "change"}),
-        ("regrid/entries.py", {"grids", "coarsen", "remap"}),
-        ("masks.py", {"prepare", "baseline", "train", "predict"}),
+        pytest.param("regrid/entries.py", {"grids", "coarsen", "remap"}, marks=pytest.mark.full),
+        pytest.param("masks.py", {"prepare", "baseline", "train", "predict"}, marks=pytest.mark.full),
         ("scenarios.py", {"harmonise", "outside_range", "change"}),
-        ("verification/moments.py", {"verify"}),
+        pytest.param("verification/moments.py", {"verify"}, marks=pytest.mark.full),
     ],
 )
 def test_a_change_reaches_the_stages_that_use_it(tree, before, module, stages):
@@ -129,7 +131,13 @@ def test_a_change_reaches_the_stages_that_use_it(tree, before, module, stages):
     assert stages <= changed(before, digests(tree))
 
 
-@pytest.mark.parametrize("module", ["config/schema.py", "errors.py", "jobs.py", "identity.py"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "config/schema.py",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("errors.py", "jobs.py", "identity.py")),
+    ],
+)
 def test_what_reaches_a_stage_as_parameters_does_not_count(tree, before, module):
     with (tree / "dl4ds_core" / module).open("a") as stream:
         stream.write("\nADDED = 1\n")

@@ -195,7 +195,8 @@ def test_a_failure_without_logs_is_a_failure_too(job: Job) -> None:
     assert "ended with status -9" in ended.said
 
 
-@pytest.mark.parametrize("status", [75, 1])  # that of the ranks, or of a launcher which has its own
+# That of the ranks, or of a launcher which has its own.
+@pytest.mark.parametrize("status", [75, pytest.param(1, marks=pytest.mark.full)])
 def test_a_stop_outside_of_slurm_ends_with_75(job: Job, status: int) -> None:
     ended = job.run(f"stand('SIGUSR1'); sys.exit({status})")
     assert ended.status == 75
@@ -205,7 +206,14 @@ def test_a_stop_outside_of_slurm_ends_with_75(job: Job, status: int) -> None:
     assert not (job.state / lease.NAME).exists()
 
 
-@pytest.mark.parametrize("how", ["stand('SIGUSR1', ago=60); sys.exit(1)", "stand(None); sys.exit(75)", "sys.exit(75)"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "stand('SIGUSR1', ago=60); sys.exit(1)",
+        pytest.param("stand(None); sys.exit(75)", marks=pytest.mark.full),
+        pytest.param("sys.exit(75)", marks=pytest.mark.full),
+    ],
+)
 def test_what_stopped_an_earlier_job_does_not_count(job: Job, how: str) -> None:
     """A rank that dies at the start of a job finds the standing of the one before."""
     assert job.run("stand('SIGUSR1'); sys.exit(75)").status == 75

@@ -12,10 +12,10 @@ from running import TINY, Workflow, copy_repository, files_below
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the finished run in one process, so that `pytest -n 2 --dist loadgroup` makes it once."""
+    """Keep the tests of a shared run in one process, so that `pytest -n 2 --dist loadgroup` makes it once."""
     for item in items:
-        if "finished" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("finished"))
+        for shared in {"finished", "kinds"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -32,8 +33,17 @@ def ensemble(tiny: dict[str, Any]) -> dict[str, Any]:
     return tiny
 
 
+def require_scores_of_members(rows: pd.DataFrame) -> None:
+    """Both ensembles, and no other model, have all the scores of members over both periods."""
+    for split in ("validation", "test"):
+        own = rows[(rows["split"] == split) & rows["metric"].isin(OF_MEMBERS)]
+        assert set(own["model"]) == set(ENSEMBLES)
+        assert set(own["metric"]) == OF_MEMBERS
+        assert set(own["seed"]) == {0}
+
+
 def test_seeds_are_members_of_one_more_model(fresh: Any, ensemble: dict[str, Any]) -> None:
-    fresh.run(ensemble, "verify")
+    fresh.run(ensemble, *(f"results/tiny/{name}/seed0/scores.nc" for name in ENSEMBLES))
     folder = fresh.results
     for file in ("prediction", "prediction-validation"):
         joined = xr.open_dataset(folder / f"{NETWORK}-seeds/seed0/{file}.nc")
@@ -42,25 +52,21 @@ def test_seeds_are_members_of_one_more_model(fresh: Any, ensemble: dict[str, Any
         for place, seed in enumerate(SEEDS):
             with xr.open_dataset(folder / f"{NETWORK}/seed{seed}/{file}.nc") as single:
                 np.testing.assert_array_equal(joined["tas"][place], single["tas"])
-    rows = read_summary(folder / "verification/summary.csv")
-    for split in ("validation", "test"):
-        own = rows[(rows["split"] == split) & rows["metric"].isin(OF_MEMBERS)]
-        assert set(own["model"]) == set(ENSEMBLES)
-        assert set(own["metric"]) == OF_MEMBERS
-        assert set(own["seed"]) == {0}
+    require_scores_of_members(pd.concat([read_summary(folder / name / "seed0/scores.csv") for name in ENSEMBLES]))
     for name, members in ENSEMBLES.items():
         assert xr.open_dataset(folder / name / "seed0/prediction.nc").sizes["member"] == members
         scores = xr.open_dataset(folder / name / "seed0/scores.nc")
         assert scores.sizes["rank"] == members + 1
         assert {"tas_crps", "tas_reliability_count", "tas_spectrum_members"} <= set(scores.data_vars)
-    compared = (folder / "verification/comparisons.csv").read_text(encoding="utf-8")
-    assert f",{NETWORK}-seeds,{NETWORK}," in compared  # the network is the one that is chosen
 
 
 @pytest.mark.full
-def test_ensembles_are_drawn_beside_the_others(fresh: Any, ensemble: dict[str, Any]) -> None:
+def test_ensembles_are_compared_and_drawn_beside_the_others(fresh: Any, ensemble: dict[str, Any]) -> None:
     one = f"results/tiny/{NETWORK}-seeds/seed0/figures/scores-tas.png"
-    fresh.run(ensemble, "results/tiny/verification/figures", one)
+    fresh.run(ensemble, "verify", "results/tiny/verification/figures", one)
+    require_scores_of_members(read_summary(fresh.results / "verification/summary.csv"))
+    compared = (fresh.results / "verification/comparisons.csv").read_text(encoding="utf-8")
+    assert f",{NETWORK}-seeds,{NETWORK}," in compared  # the network is the one that is chosen
     figures = {path.name for path in (fresh.results / "verification/figures").iterdir()}
     assert {"rank-histogram-tas.png", "reliability-tas.pdf", "spectra-tas.png"} <= figures
 

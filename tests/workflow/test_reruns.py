@@ -19,8 +19,9 @@ REPORTING = {
 TRAINING = {"fit", "predict_network", "explain", "score", *REPORTING}
 # The figures of networks have nothing of the baselines.
 BASELINES = {"predict_baseline", "score", *REPORTING} - {"figures_network"}
-# What has nothing of the figures of networks.
-NOT_OF_NETWORKS = {"summary", "compare", "figures_baseline", "overview"}
+PREDICTING = {"predict_network", "predict_baseline", "score", "explain", *REPORTING}
+# What has nothing of the figures of networks is left out.
+EXPLAINING = {"explain", *REPORTING} - {"summary", "compare", "figures_baseline", "overview"}
 PREPARING = {"grids", "coarsen", "split", "scalers"}
 TARGETS = ("report", "archive")
 
@@ -42,11 +43,11 @@ def test_a_second_run_does_nothing(finished: Any, tiny: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("target", "rules"),
     [
-        ("check", {"inventory"}),
+        pytest.param("check", {"inventory"}, marks=pytest.mark.full),
         ("regrid", {"grids", "coarsen"}),
-        ("prepare", {"grids", "coarsen", "split", "scalers"}),
-        ("train", {"grids", "coarsen", "split", "scalers", "fit"}),
-        ("predict", {*PREPARING, "fit", "predict_network", "predict_baseline"}),
+        pytest.param("prepare", {"grids", "coarsen", "split", "scalers"}, marks=pytest.mark.full),
+        pytest.param("train", {"grids", "coarsen", "split", "scalers", "fit"}, marks=pytest.mark.full),
+        pytest.param("predict", {*PREPARING, "fit", "predict_network", "predict_baseline"}, marks=pytest.mark.full),
         ("verify", {*PREPARING, "fit", "predict_network", "predict_baseline", "score", "summary", "compare"}),
     ],
 )
@@ -54,11 +55,19 @@ def test_stages_run_by_name(fresh: Any, tiny: dict[str, Any], target: str, rules
     assert fresh.plan(tiny, target).rules == {target} | rules
 
 
-def test_last_stages_run_by_name(fresh: Any, tiny: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("targets", "left_out"),
+    [
+        ((), {"crate", "archive", "report"}),
+        pytest.param(("archive",), {"inventory", "report"}, marks=pytest.mark.full),
+        pytest.param(("report",), {"crate", "archive"}, marks=pytest.mark.full),
+    ],
+)
+def test_last_stages_run_by_name(
+    fresh: Any, tiny: dict[str, Any], targets: tuple[str, ...], left_out: set[str]
+) -> None:
     everything = {"inventory", *PREPARING, "predict_baseline", *TRAINING}
-    assert fresh.plan(tiny).rules - {"all"} == everything - {"crate", "archive"} - {"report"}
-    assert fresh.plan(tiny, "archive").rules == everything - {"inventory", "report"}
-    assert fresh.plan(tiny, "report").rules == everything - {"crate", "archive"}
+    assert fresh.plan(tiny, *targets).rules - {"all"} == everything - left_out
 
 
 def test_a_key_of_all_trainings_reruns_training_and_what_follows(finished: Any, tiny: dict[str, Any]) -> None:
@@ -68,6 +77,7 @@ def test_a_key_of_all_trainings_reruns_training_and_what_follows(finished: Any, 
     assert (plan.jobs["fit"], plan.jobs["score"]) == (2, 2)
 
 
+@pytest.mark.full
 def test_a_key_that_one_model_overrides_reruns_that_model(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "models.resnet-spc.training", {"epochs": 3})
     plan = finished.plan(tiny, *TARGETS)
@@ -81,6 +91,7 @@ def test_a_default_that_one_model_overrides_leaves_that_model(finished: Any, tin
     assert finished.plan(tiny, *TARGETS).about("Training ") == ["Training resnet-spc, seed 1, on 2 ranks"]
 
 
+@pytest.mark.full
 def test_a_key_of_a_network_reruns_its_training(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "models.unet-pin.filters", 5)
     plan = finished.plan(tiny, *TARGETS)
@@ -91,7 +102,7 @@ def test_a_key_of_a_network_reruns_its_training(finished: Any, tiny: dict[str, A
 def test_what_predictions_are_held_to_trains_nothing(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "data.predictands.tas.dry_below", 0.5)
     plan = finished.plan(tiny, *TARGETS)
-    assert plan.rules == {"predict_network", "predict_baseline", "score", "explain", *REPORTING, "inventory"}
+    assert plan.rules == PREDICTING | {"inventory"}
 
 
 def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, Any]) -> None:
@@ -105,9 +116,9 @@ def test_a_verification_key_reruns_verification(finished: Any, tiny: dict[str, A
     ("key", "value", "drawn"),
     [
         ("places", {"somewhere": {"lat": 45, "lon": 270}}, {"overview", "explain", "figures_network"}),
-        ("animation", {"steps": 2}, {"overview"}),
-        ("explain", {"repeats": 2}, {"explain", "figures_network"}),
-        ("explain", None, {"figures_network"}),
+        pytest.param("animation", {"steps": 2}, {"overview"}, marks=pytest.mark.full),
+        pytest.param("explain", {"repeats": 2}, {"explain", "figures_network"}, marks=pytest.mark.full),
+        pytest.param("explain", None, {"figures_network"}, marks=pytest.mark.full),
     ],
 )
 def test_what_is_shown_reruns_no_score(
@@ -133,6 +144,7 @@ def test_another_model_trains_only_that_model(finished: Any, tiny: dict[str, Any
     assert plan.about("Scoring ") == ["Scoring resnet-pin, seed 1"]
 
 
+@pytest.mark.full
 def test_another_seed_trains_only_that_seed(finished: Any, tiny: dict[str, Any]) -> None:
     changed_at(tiny, "seeds", [1, 2])
     plan = finished.plan(tiny, *TARGETS)
@@ -154,7 +166,11 @@ def test_a_period_reruns_everything_but_regridding(finished: Any, tiny: dict[str
 
 
 @pytest.mark.parametrize(
-    "execution", [{"workers": 1, "threads_per_worker": 2, "deterministic": False}, {}], ids=["other", "default"]
+    "execution",
+    [
+        pytest.param({"workers": 1, "threads_per_worker": 2, "deterministic": False}, id="other"),
+        pytest.param({}, id="default", marks=pytest.mark.full),
+    ],
 )
 def test_execution_reruns_nothing(finished: Any, tiny: dict[str, Any], execution: dict[str, Any]) -> None:
     changed_at(tiny, "execution", execution)
@@ -186,13 +202,13 @@ def with_statement(source: str, function: str) -> str:
     ("module", "function", "rules"),
     [
         ("regrid/entries", "coarse_predictand", {"inventory", *PREPARING, "predict_baseline", *TRAINING}),
-        ("scaling", "fit", {"split", "scalers", "predict_baseline", *TRAINING}),
-        ("baselines/fitting", "fit_baseline", BASELINES),
+        pytest.param("scaling", "fit", {"split", "scalers", "predict_baseline", *TRAINING}, marks=pytest.mark.full),
+        pytest.param("baselines/fitting", "fit_baseline", BASELINES, marks=pytest.mark.full),
         ("training/supervised", "fit", TRAINING),
-        ("prediction", "network_predictor", {"predict_network", "predict_baseline", "explain", "score", *REPORTING}),
-        ("explaining/permutation", "importance", {"explain", *REPORTING} - NOT_OF_NETWORKS),
+        pytest.param("prediction", "network_predictor", PREDICTING, marks=pytest.mark.full),
+        pytest.param("explaining/permutation", "importance", EXPLAINING, marks=pytest.mark.full),
         ("verification/deterministic", "rmse", {"score", *REPORTING}),
-        ("report/page", "write_report", {"page", "crate", "report", "archive"}),
+        pytest.param("report/page", "write_report", {"page", "crate", "report", "archive"}, marks=pytest.mark.full),
     ],
 )
 def test_changed_code_reruns_its_stage_and_what_follows(

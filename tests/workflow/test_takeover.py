@@ -152,33 +152,42 @@ def require_finished(run: Killed) -> None:
     assert run.workflow.plan(run.config, "train").rules == set()
 
 
-def test_a_second_command_is_refused_while_the_first_runs(under_way: Killed) -> None:
-    """It says so in one message, and also where the lock was removed; a look neither waits nor fails."""
+def require_refused(run: Killed) -> None:
+    """A second command ends with one message, and leaves no record of its own; a look neither waits nor fails."""
+    outcome = run.workflow.snakemake(run.config, "train")
+    assert outcome.status != 0, outcome.output
+    assert "Traceback" not in outcome.output
+    (message,) = re.findall(r"^Error: (.*)$", outcome.output, re.MULTILINE)
+    assert message.startswith(f"this experiment is being run already: process {run.process.pid} on ")
+    assert "Building DAG" not in outcome.output
+    run.workflow.plan(run.config, "train")
+    (record,) = runs.records(run.workflow.folder / "logs" / "tiny")
+    assert (record.pid, record.ended, record.run) == (run.process.pid, None, "")
+
+
+@pytest.mark.full
+def test_a_second_command_is_refused_though_the_lock_was_removed(under_way: Killed) -> None:
+    """The first one isn't disturbed."""
     run = under_way
     with run.paused():
-        for arguments in ((), ("--unlock",), ("--dry-run",), ()):
-            outcome = run.workflow.snakemake(run.config, "train", *arguments)
-            assert "Traceback" not in outcome.output
-            assert (outcome.status == 0) == bool(arguments), outcome.output
-            if not arguments:
-                (message,) = re.findall(r"^Error: (.*)$", outcome.output, re.MULTILINE)
-                assert message.startswith(f"this experiment is being run already: process {run.process.pid} on ")
-                assert "Building DAG" not in outcome.output
-            if "--unlock" in arguments:
-                assert run.locks == []
-        (record,) = runs.records(run.workflow.folder / "logs" / "tiny")
-        assert (record.pid, record.ended, record.run) == (run.process.pid, None, "")
+        require_refused(run)
+        outcome = run.workflow.snakemake(run.config, "train", "--unlock")
+        assert outcome.status == 0, outcome.output
+        assert "Traceback" not in outcome.output
+        assert run.locks == []
+        require_refused(run)
     assert run.process.wait(timeout=180) == 0
     assert [run.starts(rank) for rank in range(2)] == [1, 1]
     require_finished(run)
 
 
 def test_ranks_that_outlive_their_snakemake_are_waited_for(under_way: Killed) -> None:
-    """The same command, given again, neither trains at the same time nor once more."""
+    """The same command is refused before Snakemake dies; given again, it trains neither at the same time nor anew."""
     run = under_way
     written = run.written()
     with run.paused() as ranks:
         assert len(ranks) == 2
+        require_refused(run)
         run.kill()
         again = run.workflow.start(run.config, "train")
         run.until(lambda: "another job makes the same, and is waited for: process" in run.log, "the second training")

@@ -194,7 +194,8 @@ def interrupted(trainings: Trainings) -> str:
 
 
 # 30 samples in batches of 7: the last batch has 2, so that one of three ranks has none.
-@pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("ranks", [1, 3])
 def test_any_number_of_ranks_gives_the_same_loss_curve(trainings: Trainings, two_ranks: str, ranks: int) -> None:
     said = trainings.train(f"ranks{ranks}", ranks, FEW)
     assert f"{ranks} ranks, 30 training samples, 10 to validate" in said
@@ -212,6 +213,7 @@ def test_unequal_weights_are_an_error_on_all_ranks(finished: Any) -> None:
         )
 
 
+@pytest.mark.full
 def test_foreign_checkpoint_is_ignored(trainings: Trainings, two_ranks: str, interrupted: str) -> None:
     """The checkpoint of a training with other settings must neither be used nor stop the training."""
     checkpoint = trainings.checkpoint("other")

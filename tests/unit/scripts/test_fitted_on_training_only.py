@@ -17,6 +17,7 @@ from dl4ds_core.grids import Grid
 from dl4ds_core.pipeline import Samples
 from dl4ds_core.regrid import on_grid
 
+pytestmark = pytest.mark.xdist_group("samples")  # made once, in one process
 SCALE = 4
 DAYS, TRAINING_DAYS = 120, 60
 SPLIT = {

@@ -24,6 +24,8 @@ from .trainers import STEPS, Fields, outcome, random_mask, require_close, requir
 
 pytestmark = pytest.mark.usefixtures("keras_reset")
 KINDS = ("vanilla", "least-squares", "wasserstein")
+#: The most involved kind alone, unless all are asked for.
+MOSTLY = [*(pytest.param(kind, marks=pytest.mark.full) for kind in KINDS[:-1]), KINDS[-1]]
 GAN = {"mode": "adversarial", "discriminator": {"filters": 8, "blocks": 1}}
 
 
@@ -38,7 +40,12 @@ def both(trainer, progress):
 
 
 @pytest.mark.parametrize(
-    ("kind", "stop"), [("vanilla", 2), ("least-squares", STEPS + 3), ("wasserstein", 2 * STEPS + 4)]
+    ("kind", "stop"),
+    [
+        pytest.param("vanilla", 2, marks=pytest.mark.full),
+        pytest.param("least-squares", STEPS + 3, marks=pytest.mark.full),
+        ("wasserstein", 2 * STEPS + 4),
+    ],
 )
 def test_stopped_after_a_step_both_networks_end_the_same(train, kind, stop):
     """In the epoch of the generator alone, and in two of both."""
@@ -76,7 +83,7 @@ def test_the_generator_rests_while_the_discriminator_takes_steps(train):
     assert ratio == pytest.approx(10.0, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOSTLY)
 def test_masked_cells_have_no_influence(train, kind):
     masks = (random_mask(11), random_mask(5, 4))
     masks[0][:3, :4, :4] = 0
@@ -88,7 +95,7 @@ def test_masked_cells_have_no_influence(train, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.full)])
 def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks, kind):
     """The gradients of both networks over all ranks are those of one that has all samples."""
 
@@ -161,7 +168,12 @@ def test_the_discriminator_learns_to_tell(train):
 
 
 @pytest.mark.parametrize(
-    "choices", [{}, GAN, {"network": {"noise": 1}, "loss": {"crps": 1.0}}], ids=["mae", "gan", "crps"]
+    "choices",
+    [
+        pytest.param({}, id="mae"),
+        pytest.param(GAN, id="gan"),
+        pytest.param({"network": {"noise": 1}, "loss": {"crps": 1.0}}, id="crps", marks=pytest.mark.full),
+    ],
 )
 def test_a_training_that_diverges_says_where_and_what_is_left(train, choices, tmp_path):
     trainer, _, fit = train("x", minutes=1e-9, learning_rate=1e-3, **choices)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.full), 2])
 def test_ranks_add_and_see_each_other(tmp_path: Path, size: int) -> None:
     programs = Path(sys.executable).parent
     launcher = [os.fspath(programs / "horovodrun"), "--gloo", "-np", str(size)] if size > 1 else []

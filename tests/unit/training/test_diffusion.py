@@ -48,7 +48,15 @@ def both(trainer, progress):
     return rows, [variable.numpy() for variable in (*trainer.product.variables, *trainer.state)]
 
 
-@pytest.mark.parametrize("stop", [2, STEPS + 1, STEPS + 2, 2 * STEPS + 4], ids=["network", "end", "first", "denoiser"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(2, id="network", marks=pytest.mark.full),
+        pytest.param(STEPS + 1, id="end", marks=pytest.mark.full),
+        pytest.param(STEPS + 2, id="first", marks=pytest.mark.full),
+        pytest.param(2 * STEPS + 4, id="denoiser"),
+    ],
+)
 def test_stopped_after_a_step_it_ends_the_same(train, stop):
     """In the part of the network, at its end, after the first step of the denoiser, and later."""
     choices = DIFFUSION | {"masks": (random_mask(11), random_mask(5, 4)), "network": {"dropout": {}}}
@@ -121,7 +129,7 @@ def test_masked_cells_have_no_influence(train):
     require_same(*found)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.full)])
 def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks):
     def take(trainer, batch):
         for weight in trainer.denoiser.trainable_variables:
@@ -139,7 +147,7 @@ def test_any_number_of_ranks_takes_the_same_step(field_of, monkeypatch, ranks):
     require_close(found, expected)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.full)])
 def test_ranks_together_measure_what_the_network_leaves(field_of, monkeypatch, ranks):
     samples, parts = Fields(field_of(7, seed=1), random_mask(7, part=0.5)), []
     for rank in reversed(range(ranks)):
@@ -199,7 +207,13 @@ def test_it_can_begin_with_a_trained_network(train, start):
     assert isinstance(trainer.product, ResidualDiffusion)
 
 
-@pytest.mark.parametrize("network", [{}, {"backbone": "unet", "upsampling": "pin"}], ids=["resnet", "unet"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param({}, id="resnet", marks=pytest.mark.full),
+        pytest.param({"backbone": "unet", "upsampling": "pin"}, id="unet"),
+    ],
+)
 def test_it_can_begin_with_a_diffusion_model(train, tmp_path, network):
     """Its network is taken, though layers of the denoiser have the same names."""
     first, _, fit = train("first", **DIFFUSION, network=network)

@@ -42,17 +42,18 @@ def train(monkeypatch, tmp_path, field_of):
     return trainers_in(tmp_path, field_of, monkeypatch)
 
 
-def test_stopped_after_any_step_it_ends_the_same(train, tmp_path):
+@pytest.mark.parametrize("epochs", [2, pytest.param(EPOCHS, marks=pytest.mark.full)])
+def test_stopped_after_any_step_it_ends_the_same(train, tmp_path, epochs):
     """Signals before each single exchange: those of steps, and those after validations."""
-    trainer, ranks, fit = train("whole")
+    trainer, ranks, fit = train("whole", epochs=epochs)
     progress, _ = fit()
     expected = outcome(trainer, progress)
     exchanges = ranks.exchanges
-    assert exchanges == EPOCHS * (STEPS + 1)
+    assert exchanges == epochs * (STEPS + 1)
 
     stops = []
     for _ in range(exchanges):
-        trainer, ranks, fit = train("parts", signals=(1,))
+        trainer, ranks, fit = train("parts", signals=(1,), epochs=epochs)
         try:
             progress, _ = fit()
             break
