@@ -29,6 +29,7 @@ def noisy(finished: Any, tmp_path_factory: pytest.TempPathFactory, demo_file: Pa
     return workflow
 
 
+@pytest.mark.full  # scripts/test_fitted_on_training_only sees the same of scalers, baselines and what networks train on
 def test_nothing_fitted_sees_validation_or_test(finished: Any, noisy: Any, tiny: dict[str, Any]) -> None:
     """Scalers, data ranges, baselines and a network (of one epoch, so that none can be chosen) stay as they are."""
     tiny["sources"]["hadgem2"]["paths"] = ["noise.nc"]

@@ -191,9 +191,9 @@ def read(
 
 def in_double(predicted: Values, observed: Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return values ``(..., *shape)`` and ``shape`` in double precision, both missing where the second are."""
-    known = np.ascontiguousarray(observed, dtype=np.float64)
+    # Converted before it is transposed, if it is: that takes a third of the time.
+    given, known = (np.ascontiguousarray(each.astype(np.float64, copy=False)) for each in (predicted, observed))
     missing = np.isnan(known)
-    given = np.ascontiguousarray(predicted, dtype=np.float64)
     return (np.where(missing, np.nan, given) if missing.any() else given), known
 
 

@@ -166,10 +166,17 @@ def _check_fields(forecast: xr.DataArray, observation: xr.DataArray) -> None:
             "SSIM: expected dimensions time and two of the grid, the same of both fields; "
             f"found {forecast.dims} and {observation.dims}."
         )
-    try:
-        xr.align(forecast, observation, join="exact", copy=False)
-    except ValueError as error:
-        raise DataError(f"SSIM: forecast and observation must have the same coordinates; {error}") from error
+    other = forecast.indexes
+    differing = [
+        str(dim)
+        for dim in observation.dims
+        if forecast.sizes[dim] != observation.sizes[dim]
+        or (dim in other and dim in observation.indexes and not other[dim].equals(observation.indexes[dim]))
+    ]
+    if differing:
+        raise DataError(
+            f"SSIM: forecast and observation must have the same coordinates; they differ in {', '.join(differing)}."
+        )
 
 
 def _window(rows: int, columns: int) -> int:

@@ -167,6 +167,8 @@ def largest_box(missing: BoolArray) -> tuple[slice, slice]:
     Of equal ones the first; empty slices where all are missing. Each row is the base of a histogram of the cells above
     it that are not missing; a stack finds the largest rectangle of a histogram in time proportional to its length.
     """
+    if not missing.any():
+        return slice(0, missing.shape[0]), slice(0, missing.shape[1])
     best, found = 0, (slice(0, 0), slice(0, 0))
     heights = np.zeros(missing.shape[1], dtype=np.intp)
     for row, gaps in enumerate(missing):
