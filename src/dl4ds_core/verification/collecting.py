@@ -35,6 +35,9 @@ FEWEST_STEPS = 30
 SMALLEST_SHARE = 0.1
 """Nor has a cell with a smaller share of valid steps."""
 
+FEWEST_CELLS = 32
+"""So many series are worked on at least, however long they are: the resamples are read once for all of them."""
+
 SOME_CELLS = 48
 """So many cells, spread over the domain, are resampled for the interval of a score that has no moments."""
 
@@ -187,7 +190,7 @@ class Scores:
             return known, sums, [values[0][chosen], values[1][chosen], cells[_WHOLE][chosen]]
 
         row_bytes = 8 * max(self._record, len(self._drawn))
-        for part, (known, sums, kept) in crew.work(made, area.shape[1], row_bytes):
+        for part, (known, sums, kept) in crew.work(made, area.shape[1], row_bytes, FEWEST_CELLS):
             if sums is not None:
                 if kept[0].size:
                     self._pairs.append(kept)
@@ -200,8 +203,9 @@ class Scores:
             for name, values in found.items():
                 self._per_step(collected, name)[:] += values
         for name, values in sums.maps.items():
-            field = self._maps.setdefault(name, np.full((*self._enough.shape, *values.shape[1:]), np.nan))
-            field[box][cells] = values
+            if name not in self._maps:
+                self._maps[name] = np.full((*self._enough.shape, *values.shape[1:]), np.nan)
+            self._maps[name][box][cells] = values
         for name, (scores, areas) in sums.resampled.items():
             self._sums[name] += scores
             self._weights[name] += areas
@@ -333,7 +337,9 @@ class Scores:
         return record, moments.ratio(resampled_sums(sums, counts), resampled_sums(areas, counts))
 
     def _per_step(self, collected: dict[str, FloatArray], key: str) -> FloatArray:
-        return collected.setdefault(key, np.zeros((self.area.shape[0], self._record)))
+        if key not in collected:
+            collected[key] = np.zeros((self.area.shape[0], self._record))
+        return collected[key]
 
     def _unit(self, metric: Metric) -> str:
         return difference_units(self.unit) if metric.unit == "same" else metric.unit

@@ -5,7 +5,6 @@ Every function takes the forecast first and the observation second; what is miss
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -96,9 +95,9 @@ def wasserstein(forecast: xr.DataArray, observation: xr.DataArray, *, reduce_dim
 
     # Of two samples of the same size it is the mean distance of the sorted values.
     def distance(predicted: FloatArray, observed: FloatArray) -> FloatArray:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-            return np.asarray(np.nanmean(np.abs(np.sort(predicted) - np.sort(observed)), axis=-1))
+        apart = np.abs(np.sort(predicted) - np.sort(observed))
+        count = np.isfinite(apart).sum(axis=-1)
+        return np.divide(np.nansum(apart, axis=-1), count, out=np.full(count.shape, np.nan), where=count > 0)
 
     return _over(forecast, observation, reduce_dims, distance)
 
@@ -146,10 +145,9 @@ def _common_area(predicted: FloatArray, observed: FloatArray) -> FloatArray:
     shape, samples = predicted.shape[:-1], predicted.shape[-1]
     pair = np.stack([values.reshape(-1, samples) for values in (predicted, observed)])
     count = np.isfinite(pair[0]).sum(axis=-1)
-    filled = np.where(np.isfinite(pair), pair, np.nan)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-        lowest, highest = np.nanmin(filled, axis=(0, 2)), np.nanmax(filled, axis=(0, 2))
+    finite = np.isfinite(pair)
+    lowest = np.where(finite, pair, np.inf).min(axis=(0, 2))
+    highest = np.where(finite, pair, -np.inf).max(axis=(0, 2))
     bins = np.minimum(BINS, np.ceil(np.sqrt(np.maximum(count, 1))).astype(np.intp))
     width = np.where(highest > lowest, highest - lowest, 1.0)
     rows = np.arange(count.size)[:, None] * BINS

@@ -116,7 +116,7 @@ def check_values(
         predicted, observed = (field.values for field in read(prediction, truth, chunk, dims, members=True))
 
         def look(part: slice, predicted: Values = predicted, observed: Values = observed) -> _Look:
-            return _look(predicted[..., part, :, :], observed[part], area.values)
+            return _look(predicted[..., part, :, :], observed[part], area.values.astype(np.float64))
 
         for part, found in crew.work(look, len(observed), 8 * predicted.size // len(observed)):
             first = chunk["time"].start

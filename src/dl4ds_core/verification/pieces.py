@@ -7,12 +7,13 @@ arithmetic, and their time is that of the memory.
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["Crew", "crew"]
 
@@ -29,9 +30,13 @@ Result = TypeVar("Result")
 class Crew:
     """Threads that work on pieces."""
 
-    _map: Callable[..., Iterator[Any]]
+    _threads: int
+    _executor: ThreadPoolExecutor | None
+    """None where there is but one thread, that of the caller."""
 
-    def work(self, function: Callable[[slice], Result], size: int, row_bytes: int) -> Iterator[tuple[slice, Result]]:
+    def work(
+        self, function: Callable[[slice], Result], size: int, row_bytes: int, fewest: int = 1
+    ) -> Iterator[tuple[slice, Result]]:
         """Call a function for all pieces of an axis, and return the results in their order.
 
         Pieces, and the order in which results are added up, don't depend on the number of threads: so neither does
@@ -45,15 +50,27 @@ class Crew:
             Number of rows.
         row_bytes : int
             Bytes of a row of an array.
+        fewest : int
+            So many rows a piece has at least, however large they are.
 
         Yields
         ------
         tuple of slice and object
             Rows of each piece, and the result.
         """
-        rows = max(1, PIECE_BYTES // row_bytes)
+        rows = max(fewest, PIECE_BYTES // row_bytes)
         parts = [slice(first, min(first + rows, size)) for first in range(0, size, rows)]
-        yield from zip(parts, self._map(function, parts), strict=True)
+        if self._executor is None:
+            yield from ((part, function(part)) for part in parts)
+            return
+        # A few at a time: results may be larger than pieces, and wait in memory until they are taken.
+        waiting: deque[tuple[slice, Future[Result]]] = deque()
+        for part in parts:
+            waiting.append((part, self._executor.submit(function, part)))
+            if len(waiting) > 2 * self._threads:
+                done, result = waiting.popleft()
+                yield done, result.result()
+        yield from ((part, result.result()) for part, result in waiting)
 
 
 @contextmanager
@@ -64,10 +81,10 @@ def crew(threads: int) -> Iterator[Crew]:
     _keep_freed_memory()
     with threadpool_limits(limits=1, user_api="blas"):
         if threads == 1:
-            yield Crew(map)
+            yield Crew(1, None)
             return
         with ThreadPoolExecutor(threads) as executor:
-            yield Crew(executor.map)
+            yield Crew(threads, executor)
 
 
 @cache

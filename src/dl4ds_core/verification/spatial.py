@@ -119,7 +119,8 @@ def _similarity(forecast: FloatArray, observation: FloatArray, window: int, data
 def _smooth(fields: FloatArray, window: int) -> FloatArray:
     """Means ``(time, Y, X)`` under the Gaussian window, fields being mirrored at their edges."""
     rows, columns = (_weights(size, window) for size in fields.shape[1:])
-    half, means = np.empty_like(fields), np.empty_like(fields)
+    # Not in the order of the memory of transposed fields: below, reshaping must not copy.
+    half, means = np.empty(fields.shape), np.empty(fields.shape)
     for some, around, weights in rows:
         np.matmul(weights, fields[:, around], out=half[:, some])
     # All rows of all steps make one matrix, whose product takes less time than many small ones.

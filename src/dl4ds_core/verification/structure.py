@@ -213,12 +213,13 @@ def _psnr_terms(forecast: FloatArray, observation: FloatArray, setting: Setting)
 
 def _pattern_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
     area, valid = setting.area, ~np.isnan(observation)
-    total = _by_area(valid, area)
+    total = (valid * area).sum(axis=(1, 2))
     pair = []
     for field in (forecast, observation):
         values = np.where(valid, field, 0.0)
         with np.errstate(invalid="ignore"):
-            pair.append(_departures(values, _by_area(values, area) / total, valid))
+            # Summed pairwise, unlike a product of matrices: of a constant field nothing but rounding may be left.
+            pair.append(_departures(values, (values * area).sum(axis=(1, 2)) / total, valid))
     product, first, second = (_by_area(one * other, area) for one, other in (pair, pair[:1] * 2, pair[1:] * 2))
     deviations = np.sqrt(first * second)
     return {

@@ -57,6 +57,12 @@ def test_single_precision_is_as_good_as_double(fields: Pair) -> None:
     xr.testing.assert_equal(ssim(*single, data_range=20.0), ssim(*double, data_range=20.0))
 
 
+def test_transposed_in_memory(fields: Pair) -> None:
+    turned = [field.copy(data=np.asfortranarray(field.values)) for field in fields]
+    assert not turned[0].values.flags.c_contiguous
+    xr.testing.assert_allclose(ssim(*turned, data_range=20.0), ssim(*fields, data_range=20.0), rtol=1e-12)
+
+
 def test_dask(fields: Pair) -> None:
     lazy = ssim(*(field.chunk(time=7) for field in fields), data_range=20.0)
     xr.testing.assert_equal(lazy, ssim(*fields, data_range=20.0))

@@ -349,6 +349,13 @@ def test_correlation_of_patterns(gaps: bool, pair: Arrays, area: np.ndarray, mis
     assert even == pytest.approx(np.mean(plain), rel=1e-10)
 
 
+def test_large_constant_fields_have_no_pattern() -> None:
+    """Sums over so many cells round more than those of a few."""
+    field = np.full((1, 1000, 1000), 0.1)
+    setting = setting_of((1000, 1000), area=np.full((1000, 1000), 123.4))
+    assert np.isnan(PATTERN.terms(field, field, setting)["correlation"]).all()
+
+
 def test_a_step_with_a_constant_field_has_no_pattern(pair: Arrays) -> None:
     observation = pair[1].copy()
     observation[3] = 280.1
