@@ -100,14 +100,10 @@ def train(
     progress, checksum = trainer.fit(Path(folder) / "checkpoints", identity, checkpoint_minutes)
     kept_by = chosen.training.kept_by
     if ranks.first:
-        logger.info(
-            "%s epoch %d, validation %s %.4f; weights %s",
-            "last" if kept_by == "last" else "best",
-            progress.best_epoch,
-            "RMSE" if kept_by == "last" else SCORES[kept_by],
-            progress.history[-1]["validation_rmse"] if kept_by == "last" else progress.best,
-            checksum[:12],
-        )
+        kept, score = ("last", "RMSE") if kept_by == "last" else ("best", SCORES[kept_by])
+        value = progress.history[-1]["validation_rmse"] if kept_by == "last" else progress.best
+        about = kept, progress.best_epoch, score, value, checksum[:12]
+        logger.info("%s epoch %d, validation %s %.4f; weights %s", *about)
         # The checkpoint stays until the launcher sees that all ranks have ended well.
         smearing = chosen.training.retransformation == "smearing"
         residuals = training_residuals(trainer.predict, samples, fitted) if smearing else {}

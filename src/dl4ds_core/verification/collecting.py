@@ -19,7 +19,8 @@ from dl4ds_core.verification.indices import Index, quantity_of
 from dl4ds_core.verification.inputs import in_double
 from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions
 from dl4ds_core.verification.pieces import Crew
-from dl4ds_core.verification.structure import Setting, Structure, Terms
+from dl4ds_core.verification.setting import Setting
+from dl4ds_core.verification.structure import Structure, Terms
 from dl4ds_core.verification.structures import Structures
 from dl4ds_core.verification.sums import LocalSums, SeriesSums, called, of_local_scores, of_series
 
@@ -145,18 +146,18 @@ class Scores:
         self, forecast: xr.DataArray, observation: xr.DataArray, chunk: Mapping[str, slice], crew: Crew
     ) -> None:
         """Take in some whole fields ``(time, Y, X)``; the forecast may be of members ``(member, time, Y, X)``."""
+        dims = ("time", *self.dims)
 
         def made(part: slice) -> tuple[dict[str, LocalSums], dict[Callable[..., Terms], Terms]]:
-            known, members = observation[part], None
-            predicted, observed = in_double(forecast.values[..., part, :, :], known.values)
-            known = known.copy(deep=False, data=observed)
+            predicted, observed = in_double(forecast.values[..., part, :, :], observation.values[part])
+            members = None
             if predicted.ndim > observed.ndim:
                 if self._ensemble:
-                    members = xr.DataArray(predicted, known.coords, (MEMBER, *known.dims))
+                    members = xr.DataArray(predicted, dims=(MEMBER, *dims))
                 predicted = predicted.mean(axis=0)
-            local = of_local_scores(
-                known.copy(deep=False, data=predicted), known, members, self.area, self.setting.data_range
-            )
+            # Without coordinates, whose copies would take a tenth of the time.
+            fields = xr.DataArray(predicted, dims=dims), xr.DataArray(observed, dims=dims)
+            local = of_local_scores(*fields, members, self.area, self.setting.data_range)
             return local, self._structures.terms(predicted, observed, None if members is None else members.values)
 
         for part, (local, structures) in crew.work(made, len(observation), 8 * forecast.size // len(observation)):

@@ -15,8 +15,8 @@ import xarray as xr
 
 from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.verification.moments import ratio
+from dl4ds_core.verification.setting import Setting
 from dl4ds_core.verification.structure import (
-    Setting,
     Structure,
     Terms,
     power_ratio,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dl4ds_core.verification.setting import COARSE_CELLS, Setting, departures
 
 __all__ = [
     "COARSE",
@@ -26,9 +27,8 @@ __all__ = [
     "PSNR",
     "SHORT_DISTANCE",
     "SPECTRAL_DISTANCE",
-    "Setting",
     "Structure",
-    "largest_box",
+    "one_value",
     "power_ratio",
     "short_spectral_distance",
     "spectral_distance",
@@ -39,103 +39,13 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 Terms = dict[str, FloatArray]
 
-WINDOWS = (1, 3, 9, 27)
-"""Widths in cells of the neighbourhoods of the fractions skill score; those wider than the domain are left out."""
-
-LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Distances in cells that the correlation of a field with itself is had at; those of up to half the domain."""
-
 PERFECT_PSNR = 120.0
 """In dB: without errors the ratio would be infinite, so errors below a millionth of the range count as this."""
 
-COARSE_CELLS = 4
-"""Waves shorter than so many coarse cells are the detail that a network adds."""
 
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What scores of fields must know besides the fields.
-
-    Attributes
-    ----------
-    area : numpy.ndarray
-        Cell areas ``(Y, X)``, in any unit.
-    spacing : tuple of float
-        Distance of neighbouring rows and columns, km.
-    scale : int
-        Fine cells per coarse cell, along each axis.
-    data_range : float
-        Range of the predictand over the training period, in its units.
-    thresholds : tuple of float
-        Of events, in units of the predictand: an event is a value of at least so much.
-    box : tuple of slice
-        Rows and columns of the largest box whose cells are missing at no step that has a truth anywhere; empty slices
-        where there is none.
-    """
-
-    area: FloatArray
-    spacing: tuple[float, float]
-    scale: int
-    data_range: float
-    thresholds: tuple[float, ...]
-    box: tuple[slice, slice]
-
-    @cached_property
-    def windows(self) -> tuple[int, ...]:
-        """Widths of neighbourhoods, in cells."""
-        return tuple(width for width in WINDOWS if width <= min(self.area.shape))
-
-    @cached_property
-    def lags(self) -> tuple[tuple[int, ...], ...]:
-        """Distances along rows and columns, in cells."""
-        return tuple(tuple(lag for lag in LAGS if lag <= size // 2) for size in self.area.shape)
-
-    @cached_property
-    def wavenumbers(self) -> FloatArray:
-        """Middle of each ring of wavenumbers ``(ring,)``, cycles per km, without the mean field."""
-        return np.arange(1, self._rings.max() + 1) * self._width if self._rings.size else np.zeros(0)
-
-    @cached_property
-    def _width(self) -> float:
-        shape = [part.stop - part.start for part in self.box]
-        return 1.0 / max(size * step for size, step in zip(shape, self.spacing, strict=True))
-
-    @cached_property
-    def _rings(self) -> npt.NDArray[np.intp]:
-        """Ring ``(Y, X)`` of each wave of the box; -1 beyond the shortest wave that both axes have."""
-        shape = [part.stop - part.start for part in self.box]
-        if min(shape) < 2 * COARSE_CELLS:
-            return np.zeros((0, 0), dtype=np.intp)
-        rows, columns = (np.fft.fftfreq(size, step) for size, step in zip(shape, self.spacing, strict=True))
-        length = np.hypot(rows[:, None], columns)
-        rings = np.rint(length / self._width).astype(np.intp)
-        return np.where(length <= 0.5 / max(self.spacing), rings, -1)
-
-    def spectra(self, fields: FloatArray) -> FloatArray:
-        """Power by wavenumber ``(time, ring)`` of fields, averaged over directions.
-
-        The field in the box, less its mean, is tapered by a Hann window along both axes, whose loss of variance is
-        made up for. Denis et al. (2002, doi:10.1175/1520-0493(2002)130<1812:SDOTDA>2.0.CO;2) discuss alternatives.
-        """
-        from scipy.fft import rfft2
-
-        if not (self._rings >= 0).any():
-            return np.full((fields.shape[0], 0), np.nan)
-        values = fields[:, *self.box]
-        taper = np.outer(*(np.hanning(size + 2)[1:-1] for size in values.shape[1:]))
-        values = _departures(values, values.mean(axis=(1, 2))) * (taper / np.sqrt((taper**2).mean()))
-        waves = rfft2(values)
-        power = (waves.real**2 + waves.imag**2) / taper.size**2
-        # Of two opposite waves, which have equal power, the transform of real fields has one.
-        inside = self._rings[:, : power.shape[-1]] >= 0
-        numbers = self._rings[:, : power.shape[-1]][inside]
-        doubled = np.full(power.shape[-1], 2.0)
-        doubled[0] = 1.0
-        doubled[-1] = 2.0 if values.shape[-1] % 2 else 1.0
-        weights = np.broadcast_to(doubled, inside.shape)[inside]
-        count = np.bincount(numbers, weights)
-        sums = np.stack([np.bincount(numbers, step[inside] * weights) for step in power])
-        return np.asarray((sums / count)[:, 1:])
+def one_value(setting: Setting) -> list[tuple[float, float]]:  # noqa: ARG001
+    """Return the labels of a score with one value, that of no threshold or scale."""
+    return [(np.nan, np.nan)]
 
 
 @dataclass(frozen=True)
@@ -157,32 +67,8 @@ class Structure:
 
     terms: Callable[[FloatArray, FloatArray, Setting], Terms]
     score: Callable[[Mapping[str, FloatArray], Setting], FloatArray]
-    labels: Callable[[Setting], list[tuple[float, float]]] = lambda _: [(np.nan, np.nan)]
+    labels: Callable[[Setting], list[tuple[float, float]]] = one_value
     centred: bool = False
-
-
-def largest_box(missing: BoolArray) -> tuple[slice, slice]:
-    """Return rows and columns of the largest rectangle of cells ``(Y, X)`` of which none is missing.
-
-    Of equal ones the first; empty slices where all are missing. Each row is the base of a histogram of the cells above
-    it that are not missing; a stack finds the largest rectangle of a histogram in time proportional to its length.
-    """
-    if not missing.any():
-        return slice(0, missing.shape[0]), slice(0, missing.shape[1])
-    best, found = 0, (slice(0, 0), slice(0, 0))
-    heights = np.zeros(missing.shape[1], dtype=np.intp)
-    for row, gaps in enumerate(missing):
-        heights = np.where(gaps, 0, heights + 1)
-        stack: list[tuple[int, int]] = []  # first column and height of rectangles that may go on
-        for column, height in enumerate([*heights.tolist(), 0]):
-            first = column
-            while stack and stack[-1][1] >= height:
-                first, tall = stack.pop()
-                if tall * (column - first) > best:
-                    best = tall * (column - first)
-                    found = slice(row - tall + 1, row + 1), slice(first, column)
-            stack.append((first, height))
-    return found
 
 
 def _by_area(values: npt.NDArray[Any], area: FloatArray) -> FloatArray:
@@ -190,41 +76,48 @@ def _by_area(values: npt.NDArray[Any], area: FloatArray) -> FloatArray:
     return np.asarray(values.reshape(len(values), -1) @ area.ravel())
 
 
-def _departures(values: FloatArray, mean: FloatArray, valid: BoolArray | None = None) -> FloatArray:
-    """Fields less their means ``(time,)``; 0 where they are not valid, and where only rounding is left.
-
-    That is all that is left of a constant field.
-    """
-    departures = values - mean[:, None, None]
-    if valid is not None:
-        departures = np.where(valid, departures, 0.0)
-    largest = np.maximum(departures.max(axis=(1, 2)), -departures.min(axis=(1, 2)))
-    departures[largest <= 1e-12 * np.abs(mean)] = 0.0
-    return departures
-
-
 def _psnr_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
-    valid = ~np.isnan(observation)
-    squares = np.where(valid, forecast - observation, 0.0) ** 2
-    total = _by_area(valid, setting.area)
+    squares = forecast - observation
+    squares *= squares
+    missing, total = np.isnan(squares), np.full(len(squares), setting.area.sum())
+    if missing.any():
+        squares, total = np.where(missing, 0.0, squares), _by_area(~missing, setting.area)
     error = np.divide(_by_area(squares, setting.area), total, out=np.full_like(total, np.nan), where=total > 0)
     return {"decibel": -10 * np.log10(np.maximum(error / setting.data_range**2, 10 ** (-PERFECT_PSNR / 10)))}
 
 
 def _pattern_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
-    area, valid = setting.area, ~np.isnan(observation)
-    total = (valid * area).sum(axis=(1, 2))
-    pair = []
-    for field in (forecast, observation):
-        values = np.where(valid, field, 0.0)
-        with np.errstate(invalid="ignore"):
-            # Summed pairwise, unlike a product of matrices: of a constant field nothing but rounding may be left.
-            pair.append(_departures(values, (values * area).sum(axis=(1, 2)) / total, valid))
-    product, first, second = (_by_area(one * other, area) for one, other in (pair, pair[:1] * 2, pair[1:] * 2))
-    deviations = np.sqrt(first * second)
+    missing = np.isnan(observation).reshape(len(observation), -1)
+    valid = ~missing if missing.any() else None
+    area = setting.area.ravel()
+    total = np.full(len(observation), area.sum()) if valid is None else valid @ area
+    pair = [_patterns(field, area, total, valid) for field in (forecast, observation)]
+    (first, mean_f, square_f), (second, mean_o, square_o) = pair
+    product = np.vecdot(first * area, second) - total * mean_f * mean_o
+    deviations = np.sqrt(square_f * square_o)
     return {
         "correlation": np.divide(product, deviations, out=np.full_like(product, np.nan), where=deviations > 0),
     }
+
+
+def _patterns(
+    fields: FloatArray, area: FloatArray, total: FloatArray, valid: BoolArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return fields less about their means ``(time, cell)``, the means of that, and its sum of squares about these.
+
+    The squares are 0 where only rounding is left of a field, that is, of a constant one.
+    """
+    flat = fields.reshape(len(fields), -1)
+    if valid is None:
+        about = flat.mean(axis=1)  # by sums in pairs: of a constant field but rounding is left
+        values = flat - about[:, None]
+    else:
+        filled = np.where(valid, flat, 0.0)
+        about = filled.sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
+        values = np.where(valid, filled - about[:, None], 0.0)
+    mean = np.divide(values @ area, total, out=np.zeros_like(total), where=total > 0)
+    squares = np.vecdot(values * area, values) - total * mean**2
+    return values, mean, np.where(squares > total * (1e-12 * about) ** 2, squares, 0.0)
 
 
 def _coarse_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) -> Terms:
@@ -322,8 +215,8 @@ def _lag_terms(forecast: FloatArray, observation: FloatArray, setting: Setting) 
     for name, field in (("forecast", forecast), ("observation", observation)):
         values = field if whole else np.where(valid, field, 0.0)
         mean = values.sum(axis=(1, 2)) / np.maximum(mask.sum(axis=(1, 2)), 1)
-        departures = _departures(values, mean, None if whole else valid)
-        for axis, sums in enumerate(_lagged(departures, setting)):
+        less = departures(values, mean, None if whole else valid)
+        for axis, sums in enumerate(_lagged(less, setting)):
             count = np.broadcast_to(pairs[axis], sums.shape)
             terms[f"{name} {axis}"] = np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
     return terms

@@ -12,7 +12,8 @@ from dl4ds_core.verification import ensemble as members
 from dl4ds_core.verification.bootstrap import CountArray
 from dl4ds_core.verification.metrics import structures
 from dl4ds_core.verification.moments import ratio
-from dl4ds_core.verification.structure import Setting, Structure, Terms, spectral_terms
+from dl4ds_core.verification.setting import Setting
+from dl4ds_core.verification.structure import Structure, Terms, spectral_terms
 
 __all__ = ["Structures"]
 

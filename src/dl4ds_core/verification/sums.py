@@ -77,14 +77,17 @@ def of_local_scores(
     for metric, function in functions(fields=True, ensemble=members is not None):
         given = members if metric.members and members is not None else forecast
         local = function(given, observation, data_range=data_range)
-        defined = ~np.isnan(local.values)
-        values = np.where(defined, local.values, 0.0)
-        sums[metric.name] = LocalSums(
-            np.stack([values.sum(axis=0), defined.sum(axis=0)]),
-            cells @ values.reshape(len(values), -1).T,
-            cells @ defined.reshape(len(values), -1).T.astype(np.float64),
-            local.attrs.get("comment", ""),
-        )
+        values, comment = local.values, local.attrs.get("comment", "")
+        steps: npt.NDArray[np.intp] | float = float(len(values))
+        defined_area = np.broadcast_to(cells.sum(axis=1)[:, None], (len(cells), len(values)))
+        defined = ~np.isnan(values)
+        if not defined.all():
+            values, steps = np.where(defined, values, 0.0), defined.sum(axis=0)
+            defined_area = cells @ defined.reshape(len(values), -1).T.astype(np.float64)
+        total = values.sum(axis=0)
+        by_step = cells @ values.reshape(len(values), -1).T
+        steps = np.broadcast_to(steps, total.shape)
+        sums[metric.name] = LocalSums(np.stack([total, steps]), by_step, defined_area, comment)
     return sums
 
 

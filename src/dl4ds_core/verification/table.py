@@ -18,9 +18,11 @@ from dl4ds_core.verification import inputs
 from dl4ds_core.verification.annual import Annual
 from dl4ds_core.verification.bootstrap import AUTOMATIC, automatic_block, block_steps, block_weights
 from dl4ds_core.verification.collecting import FEWEST_STEPS, SMALLEST_SHARE, Parts, Scores
+from dl4ds_core.verification.metrics import structures
 from dl4ds_core.verification.moments import CellSeries, Clock
 from dl4ds_core.verification.pieces import Crew, crew
-from dl4ds_core.verification.structure import Setting, largest_box
+from dl4ds_core.verification.setting import Setting, largest_box
+from dl4ds_core.verification.structure import one_value
 
 __all__ = ["EVENTS", "FEWEST_STEPS", "SEASONS", "SMALLEST_SHARE", "verify"]
 
@@ -161,11 +163,13 @@ def verify(
         counts = block_weights(time, block_steps=steps, samples=samples, seed=seed)
         logger.info("Verifying %s: %d steps, %d resamples of blocks of %d steps", names, time.size, samples, steps)
         for name in names:
-            events = tuple((thresholds or {}).get(name, ())) or _percentiles(truth[name])
+            ensemble = members_of(prediction[name]) > 1
+            events = tuple((thresholds or {}).get(name, ()))
+            if not events and any(score.labels is not one_value for _, score in structures(ensemble=ensemble)):
+                events = _percentiles(truth[name])
             box = largest_box(seen[name].steps < np.isfinite(seen[name].mean).sum())
             spacing = mean_spacing(grid.lat, grid.lon)
             setting = Setting(area.values, spacing, scale, float(data_ranges[name]), events, box)
-            ensemble = members_of(prediction[name]) > 1
             scores = Scores(truth[name], area, counts, seen[name].steps, clock, setting, parts, ensemble=ensemble)
             _collect(prediction[name], truth[name], scores, annual[name], workers)
             maps |= {f"{name}_{metric}": field for metric, field in (scores.maps() | annual[name].maps()).items()}

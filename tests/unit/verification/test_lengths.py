@@ -12,7 +12,8 @@ import xarray as xr
 from score_rows import of_the_whole
 
 from dl4ds_core.verification import METRICS, Structure, block_weights, verify
-from dl4ds_core.verification.structure import LENGTH, Setting
+from dl4ds_core.verification.setting import Setting
+from dl4ds_core.verification.structure import LENGTH
 
 ROWS, COLUMNS = 4, 5
 OPTIONS: dict[str, Any] = {"data_ranges": {"x": 20.0}, "block": "5d", "samples": 12, "seed": 1}

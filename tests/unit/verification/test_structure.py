@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 
 from dl4ds_core.verification import block_weights, verify
+from dl4ds_core.verification.setting import Setting, largest_box
 from dl4ds_core.verification.structure import (
     COARSE,
     FRACTIONS,
@@ -24,9 +25,7 @@ from dl4ds_core.verification.structure import (
     PSNR,
     SHORT_DISTANCE,
     SPECTRAL_DISTANCE,
-    Setting,
     Structure,
-    largest_box,
 )
 
 STEPS, ROWS, COLUMNS = 12, 24, 32
