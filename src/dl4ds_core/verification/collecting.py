@@ -14,7 +14,7 @@ import xarray as xr
 from dl4ds_core.ensembles import MEMBER
 from dl4ds_core.io import difference_units
 from dl4ds_core.verification import moments
-from dl4ds_core.verification.bootstrap import CountArray, FloatArray, intervals, resampled_sums
+from dl4ds_core.verification.bootstrap import FloatArray, intervals, resampled_sums
 from dl4ds_core.verification.indices import Index, quantity_of
 from dl4ds_core.verification.inputs import in_double
 from dl4ds_core.verification.metrics import METRICS, Metric, by_moments, functions
@@ -80,7 +80,7 @@ class Scores:
         The predictand ``(time, Y, X)``; only its size, times and attributes are looked at.
     area : xarray.DataArray
         Cell areas ``(Y, X)``.
-    counts : numpy.ndarray
+    counts : numpy.ndarray of float64
         Resamples ``(sample, time)`` of `block_weights`.
     steps : numpy.ndarray
         Number of valid steps of each cell ``(Y, X)``.
@@ -98,7 +98,7 @@ class Scores:
         self,
         truth: xr.DataArray,
         area: xr.DataArray,
-        counts: CountArray,
+        counts: FloatArray,
         steps: npt.NDArray[np.intp],
         clock: moments.Clock,
         setting: Setting,
@@ -118,7 +118,6 @@ class Scores:
         self.clock = clock
         quantity = quantity_of(truth)
         self.wet = quantity.wet(clock.days) if quantity else None
-        self._drawn = counts.astype(np.float64)
         self.samples, self._record = counts.shape
         needed = min(self._record, max(FEWEST_STEPS, math.ceil(SMALLEST_SHARE * self._record)))
         self._enough = steps >= needed
@@ -187,10 +186,10 @@ class Scores:
                 values = values[0][known], values[1][known]
             cells, chosen = area[:, part][:, known], some.ravel()[part][known]
             series = moments.CellSeries(*values, self.clock, self.wet)
-            sums = of_series(series, cells, enough[part][known], self._drawn)
+            sums = of_series(series, cells, enough[part][known], self.counts)
             return known, sums, [values[0][chosen], values[1][chosen], cells[_WHOLE][chosen]]
 
-        row_bytes = 8 * max(self._record, len(self._drawn))
+        row_bytes = 8 * max(self._record, self.samples)
         for part, (known, sums, kept) in crew.work(made, area.shape[1], row_bytes, FEWEST_CELLS):
             if sums is not None:
                 if kept[0].size:
@@ -292,7 +291,7 @@ class Scores:
         pair = [np.concatenate(parts) for parts in zip(*self._pairs, strict=True)]
         area = pair.pop()
         steps = np.arange(self._record)
-        samples = np.stack([np.repeat(steps, row) for row in self.counts[:SOME_SAMPLES]])
+        samples = np.stack([np.repeat(steps, row) for row in self.counts[:SOME_SAMPLES].astype(np.intp)])
         at_once = max(1, _ARRAY_BYTES // (8 * pair[0].size))
         drawn = np.concatenate(
             [

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from dl4ds_core.verification import ensemble as members
-from dl4ds_core.verification.bootstrap import CountArray
 from dl4ds_core.verification.metrics import structures
 from dl4ds_core.verification.moments import ratio
 from dl4ds_core.verification.setting import Setting
@@ -27,13 +26,13 @@ class Structures:
     ----------
     setting : Setting
         What these scores must know besides the fields.
-    counts : numpy.ndarray
+    counts : numpy.ndarray of float64
         Resamples ``(sample, time)`` of `block_weights`.
     ensemble : bool
         Whether there are members, which have scores of their own.
     """
 
-    def __init__(self, setting: Setting, counts: CountArray, *, ensemble: bool) -> None:
+    def __init__(self, setting: Setting, counts: FloatArray, *, ensemble: bool) -> None:
         self._setting, self._counts, self._ensemble = setting, counts, ensemble
         self._record = counts.shape[1]
         self._terms: dict[Callable[..., Terms], Terms] = {}
@@ -62,7 +61,7 @@ class Structures:
         """Each value of a score: its threshold and scale, the value, and that of each resample ``(sample,)``."""
         score = structure.score
         whole = score(self._means(structure.terms, np.ones(self._record)), self._setting)
-        drawn = self._means(structure.terms, self._counts.astype(np.float64))
+        drawn = self._means(structure.terms, self._counts)
         resampled = [
             score({key: values[sample] for key, values in drawn.items()}, self._setting)
             for sample in range(self._counts.shape[0])

@@ -160,7 +160,8 @@ def verify(
             for name in names
         }
         steps = block_steps(time, block) if block != AUTOMATIC else _automatic(seen.values(), clock)
-        counts = block_weights(time, block_steps=steps, samples=samples, seed=seed)
+        # In double precision once, for all products of matrices.
+        counts = block_weights(time, block_steps=steps, samples=samples, seed=seed).astype(np.float64)
         logger.info("Verifying %s: %d steps, %d resamples of blocks of %d steps", names, time.size, samples, steps)
         for name in names:
             ensemble = members_of(prediction[name]) > 1
