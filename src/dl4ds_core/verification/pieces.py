@@ -7,6 +7,7 @@ arithmetic, and their time is that of the memory.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,9 @@ __all__ = ["Crew", "crew"]
 
 PIECE_BYTES = 2**21
 """Size of one array of a piece; some ten of them are in use at a time."""
+
+_TURN = 5e-5
+"""Seconds after which a thread that waits for the interpreter gets it."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of these settings in glibc's malloc.h."""
@@ -83,8 +87,22 @@ def crew(threads: int) -> Iterator[Crew]:
         if threads == 1:
             yield Crew(1, None)
             return
-        with ThreadPoolExecutor(threads) as executor:
+        with _quick_turns(), ThreadPoolExecutor(threads) as executor:
             yield Crew(threads, executor)
+
+
+@contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Let a thread that has multiplied its arrays go on soon, while another one is between its own.
+
+    By default that one may keep the interpreter for five milliseconds, in which a piece would be done.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @cache

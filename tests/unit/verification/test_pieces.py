@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 
@@ -35,6 +36,20 @@ def test_results_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with pieces.crew(2) as crew:
         for taken, _ in enumerate(crew.work(count, 200, 1), 1):
             assert made[0] - taken <= 2 * 2 + 1
+
+
+def test_what_holds_for_the_process_is_as_before_afterwards() -> None:
+    before, within = sys.getswitchinterval(), []
+
+    def work_and_fail() -> None:
+        with pieces.crew(2):
+            within.append(sys.getswitchinterval())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work_and_fail()
+    assert within[0] < before
+    assert sys.getswitchinterval() == before
 
 
 def test_no_score_of_series_changes_the_filters_of_warnings() -> None:
