@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import logging
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ PACKAGE = Path(__file__).resolve().parent
 CODE = ("Snakefile", "rules", "scripts", "src", "workflow")
 #: These say what is asked for, which reaches a stage as parameters, or how it is logged; they don't shape results.
 IGNORED = ("dl4ds_core.config", "dl4ds_core.errors", "dl4ds_core.files", "dl4ds_core.identity", "dl4ds_core.jobs")
+_ADDRESS = re.compile(r"(https?|ssh|git)://|[\w.-]+@[\w.-]+:")
 
 
 def code_digest(script: str | Path) -> str:
@@ -142,16 +144,18 @@ def commit() -> str | None:
 
 
 def git_state(checkout: str | Path) -> dict[str, Any] | None:
-    """Return the commit and whether the code was changed since, or None outside a checkout.
+    """Return the commit, whether the code was changed since, and where it can be cloned; None outside a checkout.
 
-    Changed means: a tracked file differs from the commit, or there are new files among the code.
+    Changed means: a tracked file differs from the commit, or there are new files among the code. A remote repository
+    that is a folder, which others can't reach, is none.
     """
     commit = output_of(["git", "-C", str(checkout), "rev-parse", "HEAD"])
     if not commit:
         return None
     modified = output_of(["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"])
     added = output_of(["git", "-C", str(checkout), "ls-files", "--others", "--exclude-standard", "--", *CODE])
-    return {"commit": commit, "dirty": bool(modified or added)}
+    remote = output_of(["git", "-C", str(checkout), "remote", "get-url", "origin"]) or ""
+    return {"commit": commit, "dirty": bool(modified or added), "remote": remote if _ADDRESS.match(remote) else None}
 
 
 def output_of(command: list[str], *, both: bool = False) -> str | None:

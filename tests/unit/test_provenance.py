@@ -131,24 +131,44 @@ def test_a_folder_has_a_checksum_of_names_and_contents(tmp_path: Path) -> None:
     assert provenance.describe_input(store)["sha256"] != first["sha256"]
 
 
-def test_commit_and_changes(tmp_path: Path) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
-
-    git("init")
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with one commit."""
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     (tmp_path / "Snakefile").write_text("rule all:\n")
-    git("add", ".")
-    git("commit", "-m", "first", "--no-verify")
-    clean = provenance.git_state(tmp_path)
+    for command in (["init"], ["add", "."], ["commit", "-m", "first", "--no-verify"]):
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *command], check=True, capture_output=True)
+    return tmp_path
+
+
+def test_commit_and_changes(checkout: Path) -> None:
+    clean = provenance.git_state(checkout)
     assert clean is not None
     assert len(clean["commit"]) == 40
     assert clean["dirty"] is False
-    (tmp_path / "notes.txt").write_text("no code")
-    assert provenance.git_state(tmp_path) == clean
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "new.py").write_text("")
-    assert provenance.git_state(tmp_path) == clean | {"dirty": True}
+    assert clean["remote"] is None
+    (checkout / "notes.txt").write_text("no code")
+    assert provenance.git_state(checkout) == clean
+    (checkout / "scripts").mkdir()
+    (checkout / "scripts" / "new.py").write_text("")
+    assert provenance.git_state(checkout) == clean | {"dirty": True}
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        ("https://example.org/group/work.git", True),
+        ("git@example.org:group/work.git", True),
+        ("ssh://git@example.org/work.git", True),
+        ("folder/work.git", False),
+        ("file:///folder/work.git", False),
+    ],
+)
+def test_where_the_code_can_be_cloned(address: str, known: bool, checkout: Path) -> None:
+    subprocess.run(["git", "-C", str(checkout), "remote", "add", "origin", address], check=True, capture_output=True)
+    state = provenance.git_state(checkout)
+    assert state is not None
+    assert state["remote"] == (address if known else None)
 
 
 def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:

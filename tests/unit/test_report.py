@@ -21,13 +21,14 @@ from dl4ds_core import figures, provenance
 from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
+from dl4ds_core.report.meanings import meaning
 from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import typical_seeds
 from dl4ds_core.report.scoring import score_table
-from dl4ds_core.report.tables import cost_table, data_tables
+from dl4ds_core.report.tables import cost_table, data_tables, settings_table
 from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
 from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
-from dl4ds_core.verification import COMPARISON_COLUMNS, complete_rows
+from dl4ds_core.verification import COMPARISON_COLUMNS, METRICS, complete_rows
 
 
 class Page(HTMLParser):
@@ -180,7 +181,9 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
         "c0ffee",
         "not committed",
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        "git checkout c0ffee",
+        "In a checkout of the workflow",
+        "The code had changes that are in no commit",
+        "git checkout c0ffee\nmake setup\n",
         "snakemake --profile profiles/local",
         "Figures of seed 2",
     ):
@@ -193,7 +196,7 @@ def test_whole_report(tmp_path: Path, picture: Path) -> None:
     ):
         assert image["alt"].startswith(caption)
     assert all(image["alt"] and image["width"] == "1080" for image in page.images)
-    assert text.count("<details") == 2
+    assert text.count("<details id") == 2
     assert text.count(" open>") == 1
 
 
@@ -279,6 +282,18 @@ def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:
         ["−0.300 0.200 to 0.400"],
         ["0.700 0.200 to 0.400", "0.900"],
     ]
+    assert "by threshold (°C, the 90th and the 99th percentile of the truth) and width" in page.text
+    assert "Percentile of a cell's series less that of the truth" in page.text
+    chosen = config(verification={"thresholds": {"t2m": [26.6001]}})
+    assert "by threshold (°C) and width" in written(tmp_path, chosen, pd.concat([summary(), *parts]))[1].text
+
+
+def test_every_score_is_explained() -> None:
+    for name in METRICS:
+        text = meaning(name)
+        assert not text.startswith(f"{METRICS[name].long_name}."), f"{name} has its name alone"
+        assert text.endswith(f"A perfect prediction has {METRICS[name].perfect:g}.")
+    assert meaning("bias_txx").startswith("Highest maximum (TXx), less that of the truth")
 
 
 def test_the_summary_says_where_and_when_the_network_is_bad() -> None:
@@ -324,11 +339,27 @@ def test_networks_and_regions_are_described(tmp_path: Path) -> None:
 
 
 def test_the_summary_says_whether_detail_is_added() -> None:
-    for ratio, expected in ((0.5, "50% of the truth's variance: it smooths."), (1.3, "it is too rough.")):
-        power = pd.DataFrame({"variable": ["t2m"], "metric": "power_ratio", "unit": "1", "value": ratio})
-        table = pd.concat([summary(), complete_rows(power, model="net", seed=1, split="test")])
+    cases = (
+        (0.5, 0.12, "can't hold, it has 50% of the truth's variance (bicubic 12%): it is too smooth."),
+        (0.97, 0.0004, "97% of the truth's variance (bicubic less than 1%): as much as there should be."),
+        (1.3, np.nan, "130% of the truth's variance: it is too rough."),
+    )
+    for ratio, of_bicubic, expected in cases:
+        table = summary()
+        for model, value in (("net", ratio), ("bicubic", of_bicubic)):
+            power = pd.DataFrame({"variable": ["t2m"], "metric": "subgrid_power_ratio", "unit": "1", "value": value})
+            table = pd.concat([table, complete_rows(power, model=model, seed=1, split="test")])
         sentences = summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9)
         assert expected in sentences[-1]
+
+
+def test_the_summary_warns_of_a_single_seed() -> None:
+    def words(table: pd.DataFrame) -> str:
+        return " ".join(summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9))
+
+    table = summary()
+    assert "one seed" not in words(table)
+    assert "trained with one seed: how much another training differs is not known." in words(table[table["seed"] < 2])
 
 
 def test_markup_in_names_shows_as_text(tmp_path: Path) -> None:
@@ -387,8 +418,18 @@ def test_settings_stand_side_by_side(tmp_path: Path) -> None:
     text, page = written(tmp_path)
     rows_of_settings = {row[0]: row[1:] for row in page.rows if row}
     assert rows_of_settings["network.filters"] == ["32", "7"]
-    assert rows_of_settings["training.loss.mae"] == ["1", "1"]
-    assert '<tr class="same"><th scope="row" class="mono">training.epochs' in text
+    assert "training.loss.mae" not in rows_of_settings
+    assert re.search(r'<dt class="mono">training.loss.mae</dt>\s*<dd>1</dd>', text)
+    assert text.count(">network.filters<") == 1
+
+
+def test_settings_come_in_the_order_of_the_models() -> None:
+    table = settings_table(config(), ["other", "net"])
+    assert table["models"] == ["other", "net"]
+    assert {"key": "network.filters", "values": ["7", "32"]} in table["rows"]
+    one = config(models={"net": {"backbone": "resnet", "upsampling": "spc"}})
+    assert settings_table(one)["rows"] == []
+    assert {"key": "network.upsampling", "value": "spc"} in settings_table(one)["alike"]
 
 
 @pytest.mark.parametrize(
@@ -492,9 +533,9 @@ def test_summary_with_less_to_say() -> None:
     only_validation = words(rows("net", 1, "validation", 0.3))
     assert only_validation == ["t2m: the network net has a validation RMSE of 0.300 K."]
     both = [rows("net", 1, split, 0.3, width=np.nan) for split in ("validation", "test")]
-    assert words(pd.concat(both))[1:] == ["On the test period its RMSE is 0.300 K."]
+    assert words(pd.concat(both))[1:2] == ["On the test period its RMSE is 0.300 K."]
     perfect = pd.concat([*both, rows("bicubic", 0, "test", 0.0)])
-    assert "leaves nothing to gain" in words(perfect)[2]
+    assert "leaves nothing to gain" in words(perfect)[3]
 
 
 def test_typical_seed_is_that_of_the_median() -> None:

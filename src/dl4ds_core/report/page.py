@@ -17,8 +17,8 @@ from dl4ds_core.io import atomic
 from dl4ds_core.provenance import redacted
 from dl4ds_core.report import scoring, tables
 from dl4ds_core.report.scenarios import scenario_tables
-from dl4ds_core.report.scores import overall, typical_seeds
-from dl4ds_core.report.text import duration, label, size
+from dl4ds_core.report.scores import overall, typical_seeds, unit_of
+from dl4ds_core.report.text import duration, label, size, unit_text
 from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS
 
@@ -30,20 +30,22 @@ Run = tuple[str, int]
 # By the beginning of a figure's file name, in the order of the page; what follows it is the predictand.
 _MAPS = "Truth, coarse input (where there is one) and prediction on one colour scale, and the error, at "
 CAPTIONS = {
-    "maps-largest-error": f"{_MAPS}the test time step with the largest error of this model.",
+    "maps-largest-error": f"{_MAPS}the test time step at which the RMSE of this model over the domain is largest.",
     "maps-largest-value": f"{_MAPS}the test time step with the largest true value.",
     "maps-random": f"{_MAPS}a test time step drawn at random, the same one for all models.",
     "scores": "Scores per cell over the test period; the colours mean the same in the figures of all models.",
     "density": "How often true and predicted values go together, over cells and steps of the test period.",
     "importance": "Permutation importance: by how much the RMSE on validation grows when one input is shuffled.",
-    "saliency": "Saliency: by how much, on average, the prediction at the marked cell changes with each coarse cell.",
+    "saliency": "Saliency: by how much, on average, the prediction at the marked cell changes when a coarse cell of "
+    "an input changes by the standard deviation of that input in the training period. Colours stand for square roots.",
     "change": "Change of the temporal mean since the reference: predicted, true where it is known, and of the coarse "
     "inputs, on one colour scale.",
     "training": "Loss and validation RMSE over the epochs. The weights of the epoch that is marked are used; the "
     "network of a diffusion model has those of its own best epoch, after which its denoiser is trained.",
     "domain": "Mean of the truth over the test period, grey where there is none, borders of the coarse cells, unless "
     "there are too many, and the places of the time series.",
-    "ranking": "RMSE on the test period: median over seeds (bar), each seed (dot), bootstrap interval.",
+    "ranking": "RMSE on the test period: median over seeds (stroke), each of several seeds (dot), bootstrap interval "
+    "(band). The axis is logarithmic where one model is far behind.",
     "taylor": "Taylor diagram, test period: ratio of the standard deviations and correlation, means over cells; the "
     "nearer to the truth, the better.",
     "spectra": "Power spectra, means over the test period, and their ratio to that of the truth: below 1 a model is "
@@ -57,21 +59,23 @@ CAPTIONS = {
     "ends mean too little spread, a high middle too much, a slope a bias. Ties are divided among ranks.",
     "reliability": "Reliability, test period: how often events happened that were predicted with some probability, and "
     "how often that was.",
-    "places": "Time series at some places, around the largest error of the chosen network there.",
+    "places": "Time series at some places; of a long record, the steps around the largest error of the chosen "
+    "network there.",
     "animation": "Truth beside the prediction of the chosen network.",
 }
-# Scores by parts of the record: title, score, and the column that tells the parts apart.
+# Scores by parts of the record: title, in which the threshold is replaced by what it is, score, and the column that
+# tells the parts apart.
 PARTS = (
     ("RMSE by season", "rmse", "season"),
     ("RMSE by region", "rmse", "region"),
     ("Bias by season", "bias", "season"),
     ("Bias by region", "bias", "region"),
     ("Bias of percentiles (%), mean over cells", "quantile_bias", "threshold"),
-    ("Fractions skill score by threshold and width of the neighbourhood (cells)", "fss", "threshold"),
+    ("Fractions skill score by {threshold} and width of the neighbourhood (cells)", "fss", "threshold"),
     ("CRPS by season", "crps", "season"),
     ("CRPS by region", "crps", "region"),
-    ("Brier score by threshold", "brier", "threshold"),
-    ("Reliability of the Brier score by threshold", "reliability", "threshold"),
+    ("Brier score by {threshold}", "brier", "threshold"),
+    ("Reliability of the Brier score by {threshold}", "reliability", "threshold"),
 )
 SHOWN_BASELINES = 3
 """So many baselines, the best, are shown with figures of their own: the page would be twice as large with all."""
@@ -203,7 +207,7 @@ def _content(
                 "test": scoring.score_tables(summary, name, "test", networks),
                 "differences": scoring.difference_table(comparison, name, networks),
                 "parts": [
-                    {"title": title, **part}
+                    {"title": title.format(threshold=_threshold(config, summary, name)), **part}
                     for title, metric, column in PARTS
                     if (part := scoring.breakdown(summary, name, metric, column, networks))["rows"]
                 ],
@@ -211,7 +215,8 @@ def _content(
             for name in variables
         ],
         "models": _models(config, summary, order, figures, histories, samples),
-        "settings": tables.settings_table(config),
+        "settings": tables.settings_table(config, order),
+        "explanations": scoring.explanations(summary),
         "first": labels.get(variables[0], "") if len(variables) > 1 else "",
         "baselines_shown": SHOWN_BASELINES,
         "ensembles": list(config.ensembles),
@@ -268,6 +273,14 @@ def _models(
                 }
             )
     return models
+
+
+def _threshold(config: Config, summary: pd.DataFrame, variable: str) -> str:
+    """Say in which unit the thresholds of events are, and where they come from."""
+    unit = unit_text(unit_of(summary, variable, "rmse"))
+    chosen = "" if variable in config.verification.thresholds else "the 90th and the 99th percentile of the truth"
+    about = ", ".join(filter(None, [unit, chosen]))
+    return f"threshold ({about})" if about else "threshold"
 
 
 def _label(samples: Mapping[str, Any], variable: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dl4ds_core.report.meanings import meaning
 from dl4ds_core.report.scores import Score, metrics_of, overall, scores_of, unit_of
 from dl4ds_core.report.text import difference_unit_text, fixed, labelled, unit_text
 from dl4ds_core.verification import INDICES, METRICS
@@ -31,6 +32,7 @@ SHORT_NAMES = {
     "spectral_distance": "Dist. of spectra",
     "short_spectral_distance": "Dist. at short waves",
     "power_ratio": "Power of short waves",
+    "subgrid_power_ratio": "Power of subgrid waves",
     "high_spell_bias": "Bias of high or wet spells",
     "low_spell_bias": "Bias of low or dry spells",
     "correlation_length_bias": "Bias of corr. length",
@@ -41,6 +43,10 @@ SHORT_NAMES = {
     "member_power_ratio": "Power of members, short waves",
     "member_spectral_distance": "Dist. of members' spectra",
     "member_short_spectral_distance": "Dist. of members at short waves",
+    "quantile_bias": "Bias of percentiles",
+    "fss": "Fractions skill score",
+    "brier": "Brier score",
+    "reliability": "Reliability",
     **{f"bias_{name}": index.symbol for name, index in INDICES.items()},
 }
 
@@ -51,9 +57,8 @@ GROUPS = {
     ),
     "Distribution": ("std_ratio", "perkins", "wasserstein"),
     "Structure of fields": (
-        *("ssim", "psnr", "pattern_correlation", "coarse_rmse", "spectral_distance", "power_ratio"),
-        "short_spectral_distance",
-        *("correlation_length_bias",),
+        *("ssim", "psnr", "pattern_correlation", "coarse_rmse", "spectral_distance"),
+        *("short_spectral_distance", "power_ratio", "subgrid_power_ratio", "correlation_length_bias"),
     ),
     "Ensembles": (
         *("crps", "spread_skill", "rank_deviation", "brier", "reliability", "energy_score", "member_power_ratio"),
@@ -75,6 +80,14 @@ def score_tables(summary: pd.DataFrame, variable: str, split: str, networks: Col
         score_table(summary, variable, split, networks, metrics) | {"title": title}
         for title, metrics in grouped.items()
         if metrics
+    ]
+
+
+def explanations(summary: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return short names and meanings of all scores of the table."""
+    found = set(summary["metric"])
+    return [
+        (SHORT_NAMES.get(metric, METRICS[metric].long_name), meaning(metric)) for metric in METRICS if metric in found
     ]
 
 
@@ -207,11 +220,11 @@ def difference_table(comparison: pd.DataFrame, variable: str, networks: Collecti
 def _column(summary: pd.DataFrame, variable: str, metric: str, split: str = "test") -> dict[str, str]:
     unit = unit_of(summary, variable, metric)
     unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)
-    title = f"{METRICS[metric].long_name}; a perfect prediction has {METRICS[metric].perfect:g}"
+    title = meaning(metric)
     name = labelled(SHORT_NAMES.get(metric, metric), unit)
     truth = _truth(summary, variable, metric, split)
     if truth:
-        name, title = f"{name}, truth {truth}", f"{title}; the truth itself has {truth}"
+        name, title = f"{name}, truth {truth}", f"{title} The truth itself has {truth}."
     return {"metric": metric, "name": name, "title": title}
 
 

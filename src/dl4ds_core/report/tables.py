@@ -35,15 +35,30 @@ def data_tables(config: Config, samples: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def settings_table(config: Config) -> dict[str, Any]:
-    """Return the settings of all models side by side; rows have key, values and whether the models differ."""
-    flat = {name: dict(_flattened(model_settings(config, name).model_dump(mode="json"))) for name in config.models}
+def settings_table(config: Config, order: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the settings of the networks: side by side those that differ, and those that all have alike.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration of the experiment.
+    order : sequence of str
+        Names of models, in the order to show them in; by default that of the configuration.
+
+    Returns
+    -------
+    dict
+        ``models``, their names; ``rows`` of settings that differ (key, values); ``alike``, the others (key, value).
+    """
+    names = sorted(config.models, key=lambda name: order.index(name) if name in order else len(order))
+    flat = {name: dict(_flattened(model_settings(config, name).model_dump(mode="json"))) for name in names}
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings if settings[key] is not None))
-    rows = []
-    for key in keys:
-        values = [_setting(settings.get(key)) for settings in flat.values()]
-        rows.append({"key": key, "values": values, "differs": len(set(values)) > 1})
-    return {"models": list(flat), "rows": rows}
+    rows = [{"key": key, "values": [_setting(settings.get(key)) for settings in flat.values()]} for key in keys]
+    return {
+        "models": names,
+        "rows": [row for row in rows if len(set(row["values"])) > 1],
+        "alike": [{"key": row["key"], "value": row["values"][0]} for row in rows if len(set(row["values"])) == 1],
+    }
 
 
 def training_rows(histories: Mapping[int, pd.DataFrame], unit: str) -> list[dict[str, Any]]:

@@ -134,9 +134,11 @@ def summary_in_words(
         f"On the test period its RMSE is {quantity(score.value, unit)}{_interval(score, unit, confidence)}"
         f"{_seeds(score)}."
     )
+    if len(score.seeds) == 1:
+        sentences.append("It was trained with one seed: how much another training differs is not known.")
     baselines = {name: test[name] for name in test if name not in further}
+    name = next(iter(baselines), "")
     if baselines:
-        name = next(iter(baselines))
         sentences.append(_comparison(score, name, baselines[name], unit, confidence, _row(comparison, variable, name)))
         sentences.append(
             _all_networks({model: test[model] for model in test if model in networks}, baselines[name], name)
@@ -144,7 +146,7 @@ def summary_in_words(
     about = [
         _rivals({name: test[name] for name in test if name in networks}, comparison, variable, best),
         _where_and_when(summary, variable, best, unit),
-        _detail(summary, variable, best),
+        _detail(summary, variable, best, name),
         members_in_words(summary, variable, confidence=confidence),
     ]
     sentences += filter(None, about)
@@ -207,15 +209,21 @@ def _direction(bias: float) -> str:
     return "high" if bias > 0 else "low"
 
 
-def _detail(summary: pd.DataFrame, variable: str, best: str) -> str:
-    """Say whether the chosen network has the variance of the truth at short waves."""
-    scores = scores_of(summary, variable, "power_ratio", "test")
-    if best not in scores or math.isnan(scores[best].value):
+def _detail(summary: pd.DataFrame, variable: str, best: str, baseline: str) -> str:
+    """Say whether the chosen network, and the best baseline, add the detail that the coarse grid can't hold."""
+    scores = scores_of(summary, variable, "subgrid_power_ratio", "test")
+    shares = {name: 100 * score.value for name, score in scores.items() if not math.isnan(score.value)}
+    if best not in shares:
         return ""
-    share = 100 * scores[best].value
-    verdict = "it smooths" if share < 90 else "it is too rough" if share > 110 else "as much detail as there should be"
-    where = "At wavelengths under four coarse cells, which the coarse grid hardly has,"
-    return f"{where} it has {number(share, 2)}% of the truth's variance: {verdict}."
+    share = shares[best]
+    verdict = "it is too smooth" if share < 90 else "it is too rough" if share > 110 else "as much as there should be"
+    beside = f" ({baseline} {_percent(shares[baseline])})" if baseline in shares else ""
+    where = "At wavelengths under two coarse cells, which the coarse grid can't hold,"
+    return f"{where} it has {_percent(share)} of the truth's variance{beside}: {verdict}."
+
+
+def _percent(share: float) -> str:
+    return f"{number(share, 2)}%" if share >= 1 else "less than 1%"
 
 
 def _comparison(

@@ -96,6 +96,7 @@ METRICS: dict[str, Metric] = {
             "pooled",
         ),
         Metric("power_ratio", "power of short waves", "1", 1, structure.POWER_RATIO, "pooled"),
+        Metric("subgrid_power_ratio", "power of subgrid waves", "1", 1, structure.SUBGRID_POWER_RATIO, "pooled"),
         Metric("correlation_length_bias", "bias of the correlation length", "km", 0, structure.LENGTH, "pooled"),
         Metric("fss", "fractions skill score", "1", 1, structure.FRACTIONS, "pooled"),
         Metric("crps", "CRPS", "same", 0, ensemble.crps, "pooled", fields=True, members=True),

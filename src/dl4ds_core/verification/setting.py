@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["COARSE_CELLS", "Setting", "departures", "largest_box"]
+__all__ = ["COARSE_CELLS", "NYQUIST_CELLS", "Setting", "departures", "largest_box"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -20,7 +20,10 @@ LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Distances in cells that the correlation of a field with itself is had at; those of up to half the domain."""
 
 COARSE_CELLS = 4
-"""Waves shorter than so many coarse cells are the detail that a network adds."""
+"""Waves shorter than so many coarse cells are short: the coarse grid hardly resolves them."""
+
+NYQUIST_CELLS = 2
+"""Waves shorter than so many coarse cells are the detail that a network adds: the coarse grid can't hold them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dl4ds_core.verification.setting import COARSE_CELLS, Setting, departures
+from dl4ds_core.verification.setting import COARSE_CELLS, NYQUIST_CELLS, Setting, departures
 
 __all__ = [
     "COARSE",
@@ -27,6 +27,7 @@ __all__ = [
     "PSNR",
     "SHORT_DISTANCE",
     "SPECTRAL_DISTANCE",
+    "SUBGRID_POWER_RATIO",
     "Structure",
     "one_value",
     "power_ratio",
@@ -149,7 +150,7 @@ def spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> Floa
 
 def short_spectral_distance(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
     """Return the same over short waves alone."""
-    return _distance(means, _short(setting))
+    return _distance(means, _shorter(setting, COARSE_CELLS))
 
 
 def _distance(means: Mapping[str, FloatArray], chosen: BoolArray) -> FloatArray:
@@ -163,15 +164,24 @@ def _distance(means: Mapping[str, FloatArray], chosen: BoolArray) -> FloatArray:
 
 def power_ratio(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
     """Return the ratio of the variances at short waves, of prediction and truth."""
+    return _power_ratio(means, setting, COARSE_CELLS)
+
+
+def subgrid_power_ratio(means: Mapping[str, FloatArray], setting: Setting) -> FloatArray:
+    """Return the same at the waves alone that the coarse grid can't hold."""
+    return _power_ratio(means, setting, NYQUIST_CELLS)
+
+
+def _power_ratio(means: Mapping[str, FloatArray], setting: Setting, coarse_cells: int) -> FloatArray:
     # A ring has as many waves as it is long.
-    weights = setting.wavenumbers * _short(setting)
+    weights = setting.wavenumbers * _shorter(setting, coarse_cells)
     below = (weights * means["observation"]).sum()
     return np.array([(weights * means["forecast"]).sum() / below if below > 0 else np.nan])
 
 
-def _short(setting: Setting) -> BoolArray:
-    """Which rings hold waves shorter than `COARSE_CELLS` coarse cells."""
-    length = COARSE_CELLS * setting.scale * max(setting.spacing)
+def _shorter(setting: Setting, coarse_cells: int) -> BoolArray:
+    """Which rings hold waves shorter than so many coarse cells."""
+    length = coarse_cells * setting.scale * max(setting.spacing)
     return np.asarray(setting.wavenumbers * length > 1.0)
 
 
@@ -273,4 +283,5 @@ SPECTRAL_DISTANCE = Structure(spectral_terms, spectral_distance, centred=True)
 SHORT_DISTANCE = Structure(spectral_terms, short_spectral_distance, centred=True)
 LENGTH = Structure(_lag_terms, _length_bias)
 POWER_RATIO = Structure(spectral_terms, power_ratio)
+SUBGRID_POWER_RATIO = Structure(spectral_terms, subgrid_power_ratio)
 FRACTIONS = Structure(_fraction_terms, _fraction_score, _fraction_labels)

@@ -17,7 +17,7 @@ NAMES = [
     "bias", "mae", "rmse", "relative_rmse", "pearson", "deseasonalised_pearson", "spearman", "std_ratio", "memory_bias",
     "high_spell_bias", "low_spell_bias", "quantile_bias", "perkins", "wasserstein", "ssim", "psnr",
     "pattern_correlation", "coarse_rmse", "spectral_distance", "short_spectral_distance", "power_ratio",
-    "correlation_length_bias", "fss",
+    "subgrid_power_ratio", "correlation_length_bias", "fss",
     "crps", "spread_skill", "rank_deviation", "brier", "reliability", "energy_score", "member_power_ratio",
     "member_spectral_distance", "member_short_spectral_distance",
     *(f"bias_{name}" for name in INDEX_NAMES),

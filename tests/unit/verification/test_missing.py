@@ -248,6 +248,7 @@ def test_a_domain_without_a_whole_window(area: xr.DataArray, caplog: pytest.LogC
         "spectral_distance",
         "short_spectral_distance",
         "power_ratio",
+        "subgrid_power_ratio",
     ]  # the largest box is 7 cells wide
     assert rows.loc[undefined].isna().all(axis=None)
     assert rows.drop(undefined).notna().all(axis=None)

@@ -25,6 +25,7 @@ from dl4ds_core.verification.structure import (
     PSNR,
     SHORT_DISTANCE,
     SPECTRAL_DISTANCE,
+    SUBGRID_POWER_RATIO,
     Structure,
 )
 
@@ -227,6 +228,37 @@ def test_short_waves_are_those_of_less_than_four_coarse_cells() -> None:
     long, short = 3 * wave(shape, 0, 4), 3 * wave(shape, 0, 16)
     assert values_of(POWER_RATIO, observation + long, observation, setting) == pytest.approx(1, abs=0.02)
     assert values_of(POWER_RATIO, observation + short, observation, setting) > 2
+    for structure in (POWER_RATIO, SUBGRID_POWER_RATIO):
+        assert values_of(structure, observation, observation, setting) == pytest.approx(1)
+
+
+def test_subgrid_waves_are_those_of_less_than_two_coarse_cells() -> None:
+    shape = (64, 64)
+    setting = setting_of(shape, spacing=(2.0, 2.0), scale=4)  # shorter than 16 km, or 8 fine cells
+    observation = np.random.default_rng(5).normal(size=(20, *shape))
+    resolved, subgrid = 3 * wave(shape, 0, 6), 3 * wave(shape, 0, 11)
+    assert values_of(SUBGRID_POWER_RATIO, observation + resolved, observation, setting) == pytest.approx(1, abs=0.02)
+    assert values_of(POWER_RATIO, observation + resolved, observation, setting) > 2
+    assert values_of(SUBGRID_POWER_RATIO, observation + subgrid, observation, setting) > 2
+
+
+def test_subgrid_power_is_that_of_the_periodogram(pair: Arrays) -> None:
+    """Wave by wave: the power of a ring is the mean over its waves, and a ring counts as it is long."""
+    setting = setting_of((24, 24), scale=3)  # rings are a wave per domain wide; those beyond 24 / (2 x 3) = 4 count
+    window = np.hanning(26)[1:-1]
+    sums = []
+    for field in (values[:, :, :24] for values in pair):
+        less = (field - field.mean((1, 2), keepdims=True)) * np.outer(window, window)
+        power = (np.abs(np.fft.fft2(less)) ** 2).mean(0)
+        rings: dict[int, list[float]] = {}
+        for row, column in np.ndindex(24, 24):
+            length = np.hypot(min(row, 24 - row), min(column, 24 - column))
+            if length <= 12:
+                rings.setdefault(int(np.rint(length)), []).append(power[row, column])
+        sums.append(sum(ring * np.mean(waves) for ring, waves in rings.items() if ring > 4))
+    assert values_of(SUBGRID_POWER_RATIO, *(values[:, :, :24] for values in pair), setting) == pytest.approx(
+        sums[0] / sums[1], rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("constant", [0.0, 280.1])
@@ -402,6 +434,7 @@ ALL = {
     "spectral_distance": SPECTRAL_DISTANCE,
     "short_spectral_distance": SHORT_DISTANCE,
     "power_ratio": POWER_RATIO,
+    "subgrid_power_ratio": SUBGRID_POWER_RATIO,
     "fss": FRACTIONS,
 }
 

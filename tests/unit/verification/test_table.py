@@ -316,7 +316,7 @@ def test_all_cells_constant(datasets: Datasets, area: xr.DataArray) -> None:
     flat = xr.full_like(datasets[1], 280.1).assign(t2m=xr.full_like(datasets[1]["t2m"], 280.1))
     rows = verified((datasets[0], flat), area)[1].set_index("metric")
     undefined = [*UNDEFINED_OF_CONSTANTS, "pattern_correlation", "spectral_distance", "power_ratio"]
-    undefined += ["short_spectral_distance", "correlation_length_bias"]
+    undefined += ["short_spectral_distance", "subgrid_power_ratio", "correlation_length_bias"]
     assert rows.loc[undefined, ["value", "lower", "upper"]].isna().all(axis=None)
     assert rows.drop(undefined)["value"].notna().all()
 
