@@ -28,7 +28,11 @@ def shares(members: int, ends: float = 1.0) -> xr.DataArray:
 
 def diagram(members: int, thresholds: tuple[float, ...] = (0.5, 20.0)) -> xr.Dataset:
     forecast = np.linspace(0, 1, members + 1)
-    fields = {"forecast": forecast, "frequency": 0.2 + 0.6 * forecast, "count": 10.0 ** -np.arange(members + 1)}
+    fields = {
+        "forecast": forecast,
+        "frequency": 0.2 + 0.6 * forecast,
+        "count": 3.0 * 10.0 ** -np.arange(1, members + 2),
+    }
     dims = ("threshold", "bin")
     wide = {name: (dims, np.tile(values, (len(thresholds), 1))) for name, values in fields.items()}
     return xr.Dataset(wide, {"threshold": list(thresholds)})
@@ -73,9 +77,9 @@ def test_frequencies_by_probability_and_the_rare_ones_left_out() -> None:
     figure = figures.reliability({"net-1": diagram(9)}, networks=NETWORKS)
     above, below = figure.axes[0], figure.axes[2]
     drawn = lines(above)["net-1"]
-    np.testing.assert_allclose(drawn.get_xdata(), np.arange(6) / 9)  # of 1e-5 of the forecasts and more
-    np.testing.assert_allclose(drawn.get_ydata(), 0.2 + 0.6 * np.arange(6) / 9)
-    np.testing.assert_allclose(lines(below)["net-1"].get_ydata(), 10.0 ** -np.arange(6))
+    np.testing.assert_allclose(drawn.get_xdata(), np.arange(5) / 9)  # of 1e-5 of the forecasts and more
+    np.testing.assert_allclose(drawn.get_ydata(), 0.2 + 0.6 * np.arange(5) / 9)
+    np.testing.assert_allclose(lines(below)["net-1"].get_ydata(), 3 * 10.0 ** -np.arange(1, 6))
     assert below.get_yscale() == "log"
 
 

@@ -114,7 +114,7 @@ class Canvas:
         axes.set_ylim(bottom, top)
         axes.set_aspect(self.aspect)
         for axis, name, sides in ((axes.xaxis, "x", "EW"), (axes.yaxis, "y", "NS")):
-            axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 4, 5, 10]))
+            axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 1.5, 2, 3, 5, 10]))
             if self.grid.kind == "latlon":
                 axis.set_major_formatter(FuncFormatter(lambda value, _, sides=sides: degrees(value, sides)))
             else:

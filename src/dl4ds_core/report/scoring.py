@@ -125,6 +125,10 @@ def score_table(
             by_metric[metric] = scores
             columns.append(_column(summary, variable, metric, split))
     decimals = _decimals({"rmse": scores_of(summary, variable, "rmse", split), **by_metric})
+    digits = {
+        metric: decimals if METRICS[metric].unit == "same" else _three_digits(scores)
+        for metric, scores in by_metric.items()
+    }
     first = scores_of(summary, variable, "rmse", split)
     order = list(dict.fromkeys([*first, *(model for scores in by_metric.values() for model in scores)]))
     order = [model for model in order if any(model in scores for scores in by_metric.values())]
@@ -133,7 +137,7 @@ def score_table(
             "model": model,
             "network": model in networks,
             "seeds": max(len(scores[model].seeds) for scores in by_metric.values() if model in scores),
-            "cells": [_cell(metric, scores, model, decimals) for metric, scores in by_metric.items()],
+            "cells": [_cell(metric, scores, model, digits[metric]) for metric, scores in by_metric.items()],
         }
         for model in order
     ]
@@ -254,11 +258,16 @@ def _decimals(by_metric: Mapping[str, Mapping[str, Score]]) -> int:
     return min(max(2 - math.floor(math.log10(min(errors))), 0), 12) if errors else 3
 
 
-def _cell(metric: str, scores: Mapping[str, Score], model: str, decimals: int) -> dict[str, Any] | None:
+def _three_digits(scores: Mapping[str, Score]) -> int:
+    """Return how many decimals, three at most, give three digits to the smallest score, but for its sign and zeros."""
+    sizes = [abs(score.value) for score in scores.values() if abs(score.value) > 0]
+    return min(max(2 - math.floor(math.log10(min(sizes))), 0), 3) if sizes else 3
+
+
+def _cell(metric: str, scores: Mapping[str, Score], model: str, digits: int) -> dict[str, Any] | None:
     if model not in scores:
         return None
     score = scores[model]
-    digits = decimals if METRICS[metric].unit == "same" else 3
     distance = abs(score.value - METRICS[metric].perfect)
     return {
         "value": fixed(score.value, digits),

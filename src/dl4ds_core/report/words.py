@@ -134,8 +134,6 @@ def summary_in_words(
         f"On the test period its RMSE is {quantity(score.value, unit)}{_interval(score, unit, confidence)}"
         f"{_seeds(score)}."
     )
-    if len(score.seeds) == 1:
-        sentences.append("It was trained with one seed: how much another training differs is not known.")
     baselines = {name: test[name] for name in test if name not in further}
     name = next(iter(baselines), "")
     if baselines:
@@ -144,6 +142,9 @@ def summary_in_words(
             _all_networks({model: test[model] for model in test if model in networks}, baselines[name], name)
         )
     about = [
+        "It was trained with one seed: how much another training differs is not known."
+        if len(score.seeds) == 1
+        else "",
         _rivals({name: test[name] for name in test if name in networks}, comparison, variable, best),
         _where_and_when(summary, variable, best, unit),
         _detail(summary, variable, best, name),
