@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.patheffects import withStroke
+from matplotlib.collections import LineCollection, QuadMesh
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dl4ds_core.errors import DataError
-from dl4ds_core.grids import Grid, horizontal
+from dl4ds_core.figures.coastline import coastline
+from dl4ds_core.grids import Grid, horizontal, projections
 from dl4ds_core.grids.projections import library
 from dl4ds_core.grids.sphere import EARTH_RADIUS
 
@@ -23,6 +24,8 @@ MISSING = "#DDDDDD"
 """Colour of missing cells: a light grey that no colour scale has."""
 
 _GRATICULE, _COAST = "#333333", "#111111"
+_HALO: list[AbstractPathEffect] = [withStroke(linewidth=1.3, foreground="white", alpha=0.6)]
+_SHORE: dict[str, Any] = {"colors": _COAST, "linewidths": 0.55, "path_effects": _HALO}
 _LAND = ("land_area_fraction", "land_binary_mask")
 _MASKED = 0.95  # of the cells of the sea: where these are missing, their grey shows the coast
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45, 60)  # degrees between two lines of latitude or longitude
@@ -31,6 +34,9 @@ _MARGIN = 0.1  # of the map, which the text of a line keeps from its edges
 _APART = 0.12  # of the map, between two such texts
 
 Mesh = tuple[np.ndarray, np.ndarray]
+
+Coast = np.ndarray | Literal["natural earth"] | None
+"""Fractions of land (Y, X), at whose 0.5 the coast is drawn; the coastline of Natural Earth; or none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +85,20 @@ class Canvas:
         field: xr.DataArray,
         colours: str,
         limits: tuple[float, float],
-        coast: np.ndarray | None = None,
+        coast: Coast = None,
     ) -> QuadMesh:
         """Draw a field ``(Y, X)`` on any grid of the kind of this one; missing cells are grey.
 
-        With the fractions of land of this grid's own cells, which `coast_of` gives, the coast is drawn over it.
+        The coast, as `coast_of` gives it, is drawn over it; fractions of land are those of this grid's own cells.
         """
         grid = self.grid if field.shape == self.grid.shape else Grid.of(field)
         x, y = self.edges if grid is self.grid else self._mesh(grid)
         values = np.ma.masked_invalid(field.transpose(*horizontal(field)).values)
         shades = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
         mesh = axes.pcolormesh(x, y, values, cmap=shades, vmin=limits[0], vmax=limits[1], rasterized=True)
-        if coast is not None:
+        if isinstance(coast, str):
+            axes.add_collection(LineCollection(self._shore, **_SHORE), autolim=False)
+        elif coast is not None:
             self._draw_coast(axes, coast)
         return mesh
 
@@ -158,7 +166,30 @@ class Canvas:
         if not np.nanmin(coast) < 0.5 < np.nanmax(coast):
             return
         line = axes.contour(*self._centres(), np.ma.masked_invalid(coast), levels=[0.5], colors=_COAST, linewidths=0.55)
-        line.set_path_effects([withStroke(linewidth=1.3, foreground="white", alpha=0.6)])
+        line.set_path_effects(_HALO)
+
+    @cached_property
+    def _shore(self) -> list[np.ndarray]:
+        """Pieces ``(point, 2)`` of the coastline of Natural Earth, x and y of the map."""
+        pieces = []
+        for lat, lon in (line.T for line in coastline(self.grid.lat, self.grid.lon)):
+            x, y = self._drawn(lat, lon)
+            known = np.isfinite(x) & np.isfinite(y)
+            points = np.column_stack([x, y])[known]
+            # A line that leaves the map on one side and comes back on the other one is two.
+            width = self.extent[1] - self.extent[0]
+            pieces += np.split(points, np.flatnonzero(np.abs(np.diff(points[:, 0])) > width / 2) + 1)
+        return [piece for piece in pieces if len(piece) > 1]
+
+    def _drawn(self, lat: np.ndarray, lon: np.ndarray) -> Mesh:
+        """Return where points in degrees are drawn."""
+        if self.grid.vertices is not None:
+            return self._on_paper(lat, lon)
+        if self.grid.kind == "latlon":
+            middle = 0.5 * (self.extent[0] + self.extent[1])
+            return (lon - middle + 180) % 360 - 180 + middle, lat
+        y, x = projections.projected(self.grid.mapping, lat, lon)
+        return (x / 1000, y / 1000) if self.grid.kind == "projected" else (x, y)
 
     def _draw_graticule(self, axes: Axes) -> None:
         """Draw lines of equal latitude and longitude, with their degrees."""
@@ -211,10 +242,11 @@ def land_of(static: xr.Dataset) -> xr.DataArray | None:
     return None
 
 
-def coast_of(land: xr.DataArray | None, field: xr.DataArray) -> np.ndarray | None:
-    """Return the fractions of land for the coast on the map of a field (Y, X); None where no line is needed.
+def coast_of(land: xr.DataArray | None, field: xr.DataArray) -> Coast:
+    """Return what the coast on the map of a field (Y, X) is drawn by; None where no line is needed.
 
-    It isn't where there is no field of land, or where the field is missing over the sea.
+    That is the fractions of land, or, without such a field, Natural Earth. No line is needed where the field is missing
+    over the sea, which is grey then.
 
     Raises
     ------
@@ -222,7 +254,7 @@ def coast_of(land: xr.DataArray | None, field: xr.DataArray) -> np.ndarray | Non
         If the field of land has other cells than the field, no values, or values beyond 0 and 1.
     """
     if land is None:
-        return None
+        return "natural earth"
     if land.shape != field.shape:
         raise DataError(
             f"field of land: expected a field {dict(field.sizes)} as the map has, found {dict(land.sizes)}; give it "
