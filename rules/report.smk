@@ -246,6 +246,7 @@ rule page:
         + [file for s in CHANGING for name in PREDICTANDS for file in run_files(f"figures/change-{s}-{name}.png")],
         overview=rules.overview.output.folder,
         histories=run_files(f"{FOLDS[0]}history.csv", TRAINED),
+        scores=run_files("scores.nc", TRAINED),
         inputs=[f"{RESULTS}/verification/scenarios/{name}-inputs.csv" for name in SCENARIOS],
     output:
         report=report(f"{RESULTS}/report.html", caption="../workflow/report/captions/report.rst", category="Report"),

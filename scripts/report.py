@@ -23,6 +23,7 @@ def main(
     figures: Sequence[str],
     overview: str,
     histories: Sequence[str],
+    scores: Sequence[str],
     inputs: Mapping[str, str],
     comparison: str,
     root: str,
@@ -31,9 +32,8 @@ def main(
 ) -> None:
     """Write `report.html`.
 
-    Figures and histories lie below `<root>/<model>/seed<k>/`, those that compare models in the folder ``overview``;
-    ``fine`` has a file per split, ``inputs`` a table per
-    scenario.
+    Figures, histories and scores lie below `<root>/<model>/seed<k>/`, figures that compare models in the folder
+    ``overview``; ``fine`` has a file per split, ``inputs`` a table per scenario.
     """
     settings = parse(config)
     trainings = by_run(settings, root, histories)
@@ -47,6 +47,7 @@ def main(
         figures=by_run(settings, root, figures),
         overview=[path for path in Path(overview).iterdir() if path.suffix in (".png", ".gif")],
         histories={run: pd.read_csv(files[0]) for run, files in trainings.items()},
+        scores={run: files[0] for run, files in by_run(settings, root, scores).items()},
         inputs={name: pd.read_csv(path) for name, path in inputs.items()},
         comparison=read_comparison(comparison),
         command=command,
@@ -70,6 +71,7 @@ if "snakemake" in globals():
         figures=list(job.input.figures),
         overview=job.input.overview,
         histories=list(job.input.histories),
+        scores=list(job.input.scores),
         inputs=dict(zip(job.params.scenarios, job.input.get("inputs", []), strict=True)),
         comparison=job.input.comparison,
         root=job.params.root,

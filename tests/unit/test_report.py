@@ -20,14 +20,16 @@ from reporting import NASTY, TEMPLATE, config, history
 from dl4ds_core import figures, provenance
 from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
+from dl4ds_core.grids import Grid
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
 from dl4ds_core.report.meanings import meaning
 from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import typical_seeds
 from dl4ds_core.report.scoring import score_table
 from dl4ds_core.report.tables import cost_table, data_tables, settings_table
-from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, size, unit_text
+from dl4ds_core.report.text import difference_unit_text, duration, fixed, number, place_text, size, unit_text
 from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
+from dl4ds_core.report.worst import worst_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS, METRICS, complete_rows
 
 
@@ -351,6 +353,42 @@ def test_the_summary_says_whether_detail_is_added() -> None:
             table = pd.concat([table, complete_rows(power, model=model, seed=1, split="test")])
         sentences = summary_in_words(table, "t2m", networks=["net", "other"], confidence=0.9)
         assert expected in sentences[-1]
+
+
+def errors(path: Path, growth: float = 0.5, cells: float = 1.0) -> Path:
+    """Maps of scores of a rotated grid and of ten days, one of them without a truth; errors grow but for the last."""
+    template = field_on("rotated", steps=10)
+    rmse = template[0].drop_vars("time") * 0 + cells
+    rmse[3, 2], rmse[5, 5] = 4 * cells, np.nan
+    steps = xr.DataArray(0.2 + growth * np.arange(10.0) / 9, {"time": template["time"]}, ("time",))
+    steps[4], steps[7] = np.nan, 2.5
+    fields = {"t2m_rmse": rmse, "t2m_rmse_by_step": steps}
+    for field in fields.values():
+        field.attrs = {"units": "K"}
+    Grid.of(template).placed(xr.Dataset(fields)).to_netcdf(path)
+    return path
+
+
+def test_the_summary_says_in_which_cell_and_at_which_step_errors_are_largest(tmp_path: Path) -> None:
+    text = worst_in_words(errors(tmp_path / "scores.nc"), "t2m")
+    grid = Grid.of(field_on("rotated", steps=1))
+    place = place_text(float(grid.lat[3, 2]), float(grid.lon[3, 2]))
+    assert f"largest at {place} (4.00 K; the median cell has 1.00)." in text
+    when = field_on("rotated", steps=10)["time"][7].dt.strftime("%Y-%m-%d").item()
+    assert f"Of single steps, it is largest on {when}" in text
+    assert "(2.50 K); from the first to the last third of the period it grows from 0.260 to 1.54." in text
+    assert worst_in_words(tmp_path / "scores.nc", "pr") == ""
+    (tmp_path / "broken.nc").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"broken.nc: expected a netCDF file of scores"):
+        worst_in_words(tmp_path / "broken.nc", "t2m")
+
+
+def test_errors_are_those_of_the_typical_seed_of_the_chosen_network(tmp_path: Path) -> None:
+    files = {
+        run: errors(tmp_path / f"{number}.nc", cells=10.0 + number)
+        for number, run in enumerate([("net", 1), ("net", 2), ("other", 1), ("bicubic", 0)])
+    }
+    assert "(44.0 K; the median cell has 11.0)" in written(tmp_path, scores=files)[1].text
 
 
 def test_the_summary_warns_of_a_single_seed() -> None:

@@ -23,12 +23,11 @@ from dl4ds_core.figures.panels import (
     name_and_unit,
     panels,
     symmetric,
-    time_text,
     value_range,
 )
 from dl4ds_core.figures.style import style
 from dl4ds_core.grids import Grid, horizontal
-from dl4ds_core.report.text import difference_unit_text, labelled
+from dl4ds_core.report.text import difference_unit_text, labelled, time_text
 from dl4ds_core.verification import METRICS
 
 # Perceptually uniform and safe for colour-blind readers; dark is good in both.

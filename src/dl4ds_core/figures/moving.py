@@ -22,13 +22,12 @@ from dl4ds_core.figures.panels import (
     label_outer,
     name_and_unit,
     panels,
-    time_text,
 )
 from dl4ds_core.figures.sampling import read_steps
 from dl4ds_core.figures.style import style
 from dl4ds_core.grids import Grid
 from dl4ds_core.io import atomic
-from dl4ds_core.report.text import labelled
+from dl4ds_core.report.text import labelled, time_text
 
 MOST_FRAMES = 240
 """So many time steps can be shown: more would be too large for a report."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -101,12 +100,3 @@ def name_and_unit(field: xr.DataArray) -> tuple[str, str]:
     """Return what a field is called in figures, and its unit as a reader expects it."""
     name = str(field.attrs.get("long_name") or field.attrs.get("standard_name", field.name)).replace("_", " ")
     return name[:1].upper() + name[1:], unit_text(field.attrs.get("units"))
-
-
-def time_text(times: xr.DataArray, when: Any) -> str:
-    """Return a time in any calendar; without the clock where the steps are days or more."""
-    index = times.to_index()
-    daily = len(index) > 1 and (index[1] - index[0]).total_seconds() >= 86400
-    text = times.sel(time=when).dt.strftime("%Y-%m-%d" if daily else "%Y-%m-%d %H:%M").item()
-    calendar = times.dt.calendar
-    return text if calendar in ("proleptic_gregorian", "standard", "gregorian") else f"{text} ({calendar} calendar)"

@@ -13,7 +13,7 @@ from dl4ds_core.errors import DataError
 from dl4ds_core.figures.looks import GRID, TRUTH, handles, legend_below, looks
 from dl4ds_core.figures.series import date_axis, prepared
 from dl4ds_core.figures.style import WIDTH, style
-from dl4ds_core.report.text import labelled, unit_text
+from dl4ds_core.report.text import labelled, place_text, unit_text
 from dl4ds_core.time import runs
 
 SHOWN_STEPS = 120
@@ -112,5 +112,4 @@ def _window(truth: xr.DataArray, prediction: xr.DataArray, place: str) -> slice:
 def _title(place: str, truth: xr.DataArray) -> str:
     if "lat" not in truth.coords or "lon" not in truth.coords:
         return place
-    lat, lon = float(truth["lat"]), (float(truth["lon"]) + 180) % 360 - 180
-    return f"{place} ({abs(lat):.2f}°{'N' if lat >= 0 else 'S'}, {abs(lon):.2f}°{'E' if lon >= 0 else 'W'})"
+    return f"{place} ({place_text(float(truth['lat']), float(truth['lon']))})"

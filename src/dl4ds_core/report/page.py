@@ -17,9 +17,10 @@ from dl4ds_core.io import atomic
 from dl4ds_core.provenance import redacted
 from dl4ds_core.report import scoring, tables
 from dl4ds_core.report.scenarios import scenario_tables
-from dl4ds_core.report.scores import overall, typical_seeds, unit_of
+from dl4ds_core.report.scores import leading, overall, typical_seeds, unit_of
 from dl4ds_core.report.text import duration, label, size, unit_text
 from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
+from dl4ds_core.report.worst import worst_in_words
 from dl4ds_core.verification import COMPARISON_COLUMNS
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def write_report(
     figures: Mapping[Run, Sequence[str | Path]] | None = None,
     overview: Sequence[str | Path] = (),
     histories: Mapping[Run, pd.DataFrame] | None = None,
+    scores: Mapping[Run, str | Path] | None = None,
     inputs: Mapping[str, pd.DataFrame] | None = None,
     comparison: pd.DataFrame | None = None,
     command: str = "",
@@ -120,6 +122,8 @@ def write_report(
         PNG and GIF files that compare models, ``<kind>-<predictand>``; the ranking comes first.
     histories : mapping of (model, seed) to pandas.DataFrame, optional
         Histories of the trainings.
+    scores : mapping of (model, seed) to path, optional
+        Maps of scores, `scores.nc`.
     inputs : mapping of scenario to pandas.DataFrame, optional
         Shares of a scenario's inputs outside the range of the training.
     comparison : pandas.DataFrame, optional
@@ -149,7 +153,7 @@ def write_report(
     environment.filters |= {"duration": duration, "size": size, "label": label}
     comparison = pd.DataFrame(columns=list(COMPARISON_COLUMNS)) if comparison is None else comparison
     content = _content(
-        config, summary, samples or {}, figures or {}, overview, histories or {}, inputs or {}, comparison
+        config, summary, samples or {}, figures or {}, overview, histories or {}, inputs or {}, comparison, scores or {}
     )
     content["cost"] = tables.cost_table(provenance["cost"])
     page = environment.get_template(source.name).render(**content, provenance=redacted(provenance), command=command)
@@ -167,6 +171,7 @@ def _content(
     histories: Mapping[Run, pd.DataFrame],
     inputs: Mapping[str, pd.DataFrame],
     comparison: pd.DataFrame,
+    scores: Mapping[Run, str | Path],
 ) -> dict[str, Any]:
     networks = [*config.models, *config.ensembles]
     confidence = config.verification.bootstrap.confidence
@@ -195,6 +200,7 @@ def _content(
                 confidence=confidence,
                 label=labels[name],
                 comparison=comparison,
+                worst=_worst(config, summary, name, scores),
             )
             for name in variables
         ],
@@ -273,6 +279,13 @@ def _models(
                 }
             )
     return models
+
+
+def _worst(config: Config, summary: pd.DataFrame, variable: str, scores: Mapping[Run, str | Path]) -> str:
+    """Say where and when the typical seed of the network that is chosen on validation errs most."""
+    chosen = leading(summary, variable, list(config.models), most=1, baselines=0)
+    runs = typical_seeds(summary, variable, chosen).items()
+    return " ".join(worst_in_words(scores[run], variable) for run in runs if run in scores)
 
 
 def _threshold(config: Config, summary: pd.DataFrame, variable: str) -> str:

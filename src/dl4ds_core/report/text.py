@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
+
+import xarray as xr
 
 from dl4ds_core.io import difference_units
 
@@ -100,3 +103,22 @@ def size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def time_text(times: xr.DataArray, when: Any) -> str:
+    """Return a time in any calendar; without the clock where the steps are days or more."""
+    index = times.to_index()
+    daily = len(index) > 1 and (index[1] - index[0]).total_seconds() >= 86400
+    text = times.sel(time=when).dt.strftime("%Y-%m-%d" if daily else "%Y-%m-%d %H:%M").item()
+    calendar = times.dt.calendar
+    return text if calendar in ("proleptic_gregorian", "standard", "gregorian") else f"{text} ({calendar} calendar)"
+
+
+def place_text(lat: float, lon: float) -> str:
+    """Return latitude and longitude of a place for people.
+
+    >>> place_text(-4.256, 350.0)
+    '4.26°S, 10.00°W'
+    """
+    lon = (lon + 180) % 360 - 180
+    return f"{abs(lat):.2f}°{'N' if lat >= 0 else 'S'}, {abs(lon):.2f}°{'E' if lon >= 0 else 'W'}"

@@ -88,6 +88,7 @@ def summary_in_words(
     ensembles: Collection[str] = (),
     label: str = "",
     comparison: pd.DataFrame | None = None,
+    worst: str = "",
 ) -> list[str]:
     """Say which network is best on validation, how it does on test, how the best baseline does, and the best ensemble.
 
@@ -107,6 +108,8 @@ def summary_in_words(
         Name of the predictand for the reader; default: ``variable``.
     comparison : pandas.DataFrame, optional
         Differences between models, with `COMPARISON_COLUMNS`: what is said of significance comes from there.
+    worst : str
+        What `worst_in_words` says of the chosen network.
 
     Returns
     -------
@@ -142,11 +145,11 @@ def summary_in_words(
             _all_networks({model: test[model] for model in test if model in networks}, baselines[name], name)
         )
     about = [
-        "It was trained with one seed: how much another training differs is not known."
-        if len(score.seeds) == 1
-        else "",
+        _one_seed(score),
         _rivals({name: test[name] for name in test if name in networks}, comparison, variable, best),
         _where_and_when(summary, variable, best, unit),
+        worst,
+        _bias(summary, variable, best, unit),
         _detail(summary, variable, best, name),
         members_in_words(summary, variable, confidence=confidence),
     ]
@@ -189,25 +192,23 @@ def _rivals(test: Mapping[str, Score], comparison: pd.DataFrame | None, variable
 
 
 def _where_and_when(summary: pd.DataFrame, variable: str, best: str, unit: str) -> str:
-    """Say in which season and region the chosen network errs most and least, and by how much it is biased."""
-    sentences = []
+    """Say in which season and region the chosen network errs most and least."""
     extremes = []
     for column in ("season", "region"):
         values = parts_of(summary, variable, "rmse", column).get(best, {})
         worst, least = max(values, key=values.__getitem__, default=""), min(values, key=values.__getitem__, default="")
         if worst != least:
             extremes.append(f"in {worst} ({quantity(values[worst], unit)}; least in {least}, {number(values[least])})")
-    if extremes:
-        sentences.append(f"Its test RMSE is largest {' and '.join(extremes)}.")
+    return f"Its test RMSE is largest {' and '.join(extremes)}." if extremes else ""
+
+
+def _bias(summary: pd.DataFrame, variable: str, best: str, unit: str) -> str:
+    """Say by how much the chosen network is biased."""
     bias = scores_of(summary, variable, "bias", "test").get(best)
-    if bias is not None and bias.has_interval:
-        sure = "" if bias.lower > 0 or bias.upper < 0 else ", which may be chance"
-        sentences.append(f"On average it is {quantity(abs(bias.value), unit)} too {_direction(bias.value)}{sure}.")
-    return " ".join(sentences)
-
-
-def _direction(bias: float) -> str:
-    return "high" if bias > 0 else "low"
+    if bias is None or not bias.has_interval:
+        return ""
+    sure = "" if bias.lower > 0 or bias.upper < 0 else ", which may be chance"
+    return f"On average it is {quantity(abs(bias.value), unit)} too {'high' if bias.value > 0 else 'low'}{sure}."
 
 
 def _detail(summary: pd.DataFrame, variable: str, best: str, baseline: str) -> str:
@@ -268,6 +269,11 @@ def _interval(score: Score, unit: str, confidence: float) -> str:
         return ""
     bounds = f"{number(score.lower)} to {number(score.upper)} {unit}".strip()
     return f", {100 * confidence:g}% interval {bounds}"
+
+
+def _one_seed(score: Score) -> str:
+    alone = len(score.seeds) == 1
+    return "It was trained with one seed: how much another training differs is not known." if alone else ""
 
 
 def _seeds(score: Score) -> str:
