@@ -16,7 +16,14 @@ from dl4ds_core.grids import Grid
 from dl4ds_core.verification import METRICS, Index, Structure, verify
 from dl4ds_core.verification.distribution import PERCENTILES
 
-OPTIONS: dict[str, Any] = {"data_ranges": {"tas": 30.0}, "block": "4d", "samples": 20, "confidence": 0.9, "seed": 1}
+OPTIONS: dict[str, Any] = {
+    "data_ranges": {"tas": 30.0},
+    "block": "4d",
+    "samples": 20,
+    "confidence": 0.9,
+    "seed": 1,
+    "scale": 2,
+}
 
 
 def both(kind: str) -> tuple[xr.Dataset, xr.Dataset]:

@@ -290,7 +290,7 @@ def test_temperature_of_e_obs(data_dir: Path) -> None:
     forecast = tas.shift(time=1).isel(time=slice(700, None)).fillna(1e20)
     area = np.cos(np.deg2rad(tas["lat"])) * xr.ones_like(tas["lon"])
     pair = [field.assign_attrs(units="degC").rename("tas").to_dataset() for field in (forecast, truth)]
-    maps, rows = verify(pair[0], pair[1], area=area, **(OPTIONS | {"block": "10d", "samples": 20}))
+    maps, rows = verify(pair[0], pair[1], area=area, **(OPTIONS | {"block": "10d", "samples": 20, "scale": 2}))
     error = np.ma.masked_invalid(np.where(truth.isnull(), np.nan, forecast - truth))
     weights = np.broadcast_to(area.values, error.shape)
     found = of_the_whole(rows).drop([f"{what}_{name}" for what in ("bias", "truth") for name in ("tgx", "tgn")])

@@ -41,6 +41,7 @@ def verified(both: Sequence[xr.Dataset], area: xr.DataArray, **options: Any) -> 
         "samples": 60,
         "confidence": 0.9,
         "seed": 1,
+        "scale": 2,
     }
     return verify(prediction, truth, area=area, **(defaults | options))
 
