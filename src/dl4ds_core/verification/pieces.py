@@ -11,9 +11,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import TypeVar
 
 __all__ = ["Crew", "crew"]
@@ -80,15 +81,35 @@ class Crew:
 @contextmanager
 def crew(threads: int) -> Iterator[Crew]:
     """Start so many threads, each of which multiplies matrices by itself; end them when the block ends."""
-    from threadpoolctl import threadpool_limits
-
     _keep_freed_memory()
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _settings:
         if threads == 1:
             yield Crew(1, None)
             return
-        with _quick_turns(), ThreadPoolExecutor(threads) as executor:
+        with ThreadPoolExecutor(threads) as executor:
             yield Crew(threads, executor)
+
+
+class _Settings:
+    """What holds for the process as long as any crew is at work; several of them may begin and end in any order."""
+
+    def __init__(self) -> None:
+        self._lock, self._crews, self._undo = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._crews:
+                self._undo.enter_context(threadpool_limits(limits=1, user_api="blas"))
+                self._undo.enter_context(_quick_turns())
+            self._crews += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._crews -= 1
+            if not self._crews:
+                self._undo.close()
 
 
 @contextmanager
@@ -103,6 +124,9 @@ def _quick_turns() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+_settings = _Settings()
 
 
 @cache

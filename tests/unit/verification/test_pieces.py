@@ -52,6 +52,17 @@ def test_what_holds_for_the_process_is_as_before_afterwards() -> None:
     assert sys.getswitchinterval() == before
 
 
+def test_crews_that_overlap_leave_the_process_as_it_was() -> None:
+    before = sys.getswitchinterval()
+    first, second = pieces.crew(2), pieces.crew(1)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() < before
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == before
+
+
 def test_no_score_of_series_changes_the_filters_of_warnings() -> None:
     """They belong to all threads."""
     empty = np.full((2, 40), np.nan)
