@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from dl4ds_core.config import Config
 from dl4ds_core.errors import DataError
 from dl4ds_core.grids import Grid
 from dl4ds_core.report import by_run, describe_samples, runs, write_report
-from dl4ds_core.report.meanings import meaning
+from dl4ds_core.report.meanings import _MEANINGS, meaning
 from dl4ds_core.report.scenarios import scenario_tables
 from dl4ds_core.report.scores import typical_seeds
 from dl4ds_core.report.scoring import score_table
@@ -290,11 +291,13 @@ def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:
     assert "by threshold (°C) and width" in written(tmp_path, chosen, pd.concat([summary(), *parts]))[1].text
 
 
-def test_every_score_is_explained() -> None:
+def test_scores_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(_MEANINGS) <= set(METRICS)
     for name in METRICS:
-        text = meaning(name)
-        assert not text.startswith(f"{METRICS[name].long_name}."), f"{name} has its name alone"
-        assert text.endswith(f"A perfect prediction has {METRICS[name].perfect:g}.")
+        assert meaning(name).endswith(f"A perfect prediction has {METRICS[name].perfect:g}.")
+    assert meaning("relative_rmse").startswith("RMSE over the standard deviation of the truth")
+    monkeypatch.setitem(METRICS, "new", dataclasses.replace(METRICS["mae"], name="new", long_name="new score"))
+    assert meaning("new") == "New score. A perfect prediction has 0."
     assert meaning("bias_txx").startswith("Highest maximum (TXx), less that of the truth")
 
 
