@@ -86,9 +86,7 @@ def score_tables(summary: pd.DataFrame, variable: str, split: str, networks: Col
 def explanations(summary: pd.DataFrame) -> list[tuple[str, str]]:
     """Return short names and meanings of all scores of the table."""
     found = set(summary["metric"])
-    return [
-        (SHORT_NAMES.get(metric, METRICS[metric].long_name), meaning(metric)) for metric in METRICS if metric in found
-    ]
+    return [(_short_name(metric), meaning(metric)) for metric in METRICS if metric in found]
 
 
 def score_table(
@@ -225,11 +223,16 @@ def _column(summary: pd.DataFrame, variable: str, metric: str, split: str = "tes
     unit = unit_of(summary, variable, metric)
     unit = difference_unit_text(unit) if METRICS[metric].unit == "same" else unit_text(unit)
     title = meaning(metric)
-    name = labelled(SHORT_NAMES.get(metric, metric), unit)
+    name = labelled(_short_name(metric), unit)
     truth = _truth(summary, variable, metric, split)
     if truth:
         name, title = f"{name}, truth {truth}", f"{title} The truth itself has {truth}."
     return {"metric": metric, "name": name, "title": title}
+
+
+def _short_name(metric: str) -> str:
+    long_name = METRICS[metric].long_name
+    return SHORT_NAMES.get(metric, f"{long_name[:1].upper()}{long_name[1:]}")
 
 
 def _truth(summary: pd.DataFrame, variable: str, metric: str, split: str) -> str:
