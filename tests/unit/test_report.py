@@ -275,7 +275,8 @@ def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:
             }
         )
         parts.append(complete_rows(table, model=model, seed=1 if model == "net" else 0, split="test"))
-    _, page = written(tmp_path, table=pd.concat([summary(), *parts]))
+    samples = {"variables": {"t2m": {"units": "degC"}}}
+    _, page = written(tmp_path, table=pd.concat([summary(), *parts]), samples=samples)
     heads = [row[1:] for row in page.rows if row[:1] == ["Model"] and "Seeds" not in row]
     assert heads == [["DJF", "JJA"], ["coast"], ["99"], ["26.6, 1", "26.6, 9"]]
     rows = [row[1:] for row in page.rows if row and row[0].split() == ["net", "network"]][3:]
@@ -288,7 +289,8 @@ def test_scores_by_season_region_and_threshold(tmp_path: Path) -> None:
     assert "by threshold (°C, the 90th and the 99th percentile of the truth) and width" in page.text
     assert "Percentile of a cell's series less that of the truth" in page.text
     chosen = config(verification={"thresholds": {"t2m": [26.6001]}})
-    assert "by threshold (°C) and width" in written(tmp_path, chosen, pd.concat([summary(), *parts]))[1].text
+    page = written(tmp_path, chosen, pd.concat([summary(), *parts]), samples=samples)[1]
+    assert "by threshold (°C) and width" in page.text
 
 
 def test_scores_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:

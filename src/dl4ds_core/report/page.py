@@ -17,7 +17,7 @@ from dl4ds_core.io import atomic
 from dl4ds_core.provenance import redacted
 from dl4ds_core.report import scoring, tables
 from dl4ds_core.report.scenarios import scenario_tables
-from dl4ds_core.report.scores import leading, overall, typical_seeds, unit_of
+from dl4ds_core.report.scores import leading, overall, typical_seeds
 from dl4ds_core.report.text import duration, label, size, unit_text
 from dl4ds_core.report.words import model_in_words, pairs_in_words, regions_in_words, summary_in_words
 from dl4ds_core.report.worst import worst_in_words
@@ -213,7 +213,7 @@ def _content(
                 "test": scoring.score_tables(summary, name, "test", networks),
                 "differences": scoring.difference_table(comparison, name, networks),
                 "parts": [
-                    {"title": title.format(threshold=_threshold(config, summary, name)), **part}
+                    {"title": title.format(threshold=_threshold(config, samples, name)), **part}
                     for title, metric, column in PARTS
                     if (part := scoring.breakdown(summary, name, metric, column, networks))["rows"]
                 ],
@@ -252,7 +252,7 @@ def _models(
 ) -> list[dict[str, Any]]:
     """Return what is shown of each model: the figures of its typical seed, and its trainings."""
     first = next(iter(config.data.predictands))
-    unit = samples.get("variables", {}).get(first, {}).get("units") or config.data.predictands[first].units or ""
+    unit = _units(config, samples, first)
     several = len(config.data.predictands) > 1
     typical = typical_seeds(summary, first, order)
     trained = [*config.models, *config.ensembles]
@@ -288,9 +288,15 @@ def _worst(config: Config, summary: pd.DataFrame, variable: str, scores: Mapping
     return " ".join(worst_in_words(scores[run], variable) for run in runs if run in scores)
 
 
-def _threshold(config: Config, summary: pd.DataFrame, variable: str) -> str:
+def _units(config: Config, samples: Mapping[str, Any], variable: str) -> str:
+    """Return the units of a predictand: those of its samples, or else the ones that are asked for."""
+    described = samples.get("variables", {}).get(variable, {}).get("units")
+    return str(described or config.data.predictands[variable].units or "")
+
+
+def _threshold(config: Config, samples: Mapping[str, Any], variable: str) -> str:
     """Say in which unit the thresholds of events are, and where they come from."""
-    unit = unit_text(unit_of(summary, variable, "rmse"))
+    unit = unit_text(_units(config, samples, variable))
     chosen = "" if variable in config.verification.thresholds else "the 90th and the 99th percentile of the truth"
     about = ", ".join(filter(None, [unit, chosen]))
     return f"threshold ({about})" if about else "threshold"
