@@ -96,7 +96,7 @@ def test_what_is_far_away_is_left_out(installed: Path) -> None:
 
 def test_the_whole_earth_and_its_seam(installed: Path) -> None:
     """On a map from 0 to 360 degrees a line across Greenwich leaves on one side and comes back on the other."""
-    install(installed, [[(-20.0, 10.0), (-10.0, 10.0), (10.0, 10.0), (20.0, 10.0)]])
+    install(installed, [[(-20.0, 10.0), (-10.0, 10.0), (10.0, 10.0), (20.0, 10.0)], [(0.0, -1.0), (0.0, 1.0)]])
     lat, lon = np.arange(-87.5, 90, 5.0), np.arange(2.5, 360, 5.0)
     field = xr.DataArray(
         np.random.default_rng(1).normal(size=(2, lat.size, lon.size)),
@@ -106,7 +106,8 @@ def test_the_whole_earth_and_its_seam(installed: Path) -> None:
         {"units": "K"},
     )
     figure = figures.example_maps(field, None, field + 1, field.time.values[0])
-    first, second = shores(figure.axes[0])
+    first, second, opposite = shores(figure.axes[0])
+    np.testing.assert_allclose(opposite, [(0, -1), (0, 1)])
     np.testing.assert_allclose(first, [(340, 10), (350, 10)])
     np.testing.assert_allclose(second, [(10, 10), (20, 10)])
     assert figure.axes[0].get_xlim() == (0, 360)

@@ -20,8 +20,6 @@ _BELOW = Path("shapefiles", "natural_earth", "physical")
 # The scale of the map that suits a domain whose corners are so many degrees from its middle, from large to small.
 _SCALES = ((30.0, "110m"), (6.0, "50m"), (0.0, "10m"))
 _MARGIN = 1.1
-_FARTHEST = 170.0
-"""Degrees from the middle of a map: further away, projections have no place for a point."""
 
 
 def coastline(lat: np.ndarray, lon: np.ndarray) -> list[np.ndarray]:
@@ -47,7 +45,7 @@ def coastline(lat: np.ndarray, lon: np.ndarray) -> list[np.ndarray]:
     path = _file(radius)
     if path is None:
         return []
-    least = np.cos(np.deg2rad(min(_MARGIN * radius + 1.0, _FARTHEST)))
+    least = np.cos(np.deg2rad(min(_MARGIN * radius + 1.0, 180.0))) - 1e-9
     pieces = []
     for line in _lines(path, path.stat().st_mtime_ns):
         near = np.flatnonzero(sphere.vectors(line[:, 0], line[:, 1]) @ middle >= least)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dl4ds_core.verification import INDICES, METRICS
 
-_MEMORY = "departures from the mean of each month and hour of the day"
+_DEPARTURES = "less the mean of each month and hour of the day"
+_DISTANCE = "Root mean square over wavenumbers of the difference of the mean spectra"
 _SHORT = "wavelengths under four coarse cells"
 _SPELLS = (
     "Of precipitation, {0} steps are those {1} 1 mm/d; else {2} steps are those {3} percentile of the truth there."
@@ -16,10 +17,10 @@ _MEANINGS = {
     "rmse": "Root of the mean square of the errors.",
     "relative_rmse": "RMSE over the standard deviation of the truth, mean over cells: 1 is no better than the mean.",
     "pearson": "Correlation of the series of a cell, mean over cells.",
-    "deseasonalised_pearson": f"The same of {_MEMORY}.",
+    "deseasonalised_pearson": f"Correlation of the series of a cell {_DEPARTURES}, mean over cells.",
     "spearman": "Correlation of the ranks of the series of a cell, mean over cells.",
     "std_ratio": "Standard deviation in time over that of the truth, mean over cells.",
-    "memory_bias": f"Autocorrelation of one step less that of the truth, of {_MEMORY}.",
+    "memory_bias": f"Autocorrelation of one step less that of the truth; of the series {_DEPARTURES}.",
     "high_spell_bias": "Mean length of spells less that of the truth. "
     + _SPELLS.format("wet", "with at least", "high", "at or above the 90th"),
     "low_spell_bias": "Mean length of spells less that of the truth. "
@@ -31,11 +32,11 @@ _MEANINGS = {
     "psnr": "Mean over steps of the squared range of the training period over the mean square error, as a logarithm.",
     "pattern_correlation": "Correlation over the cells of a step, mean over steps.",
     "coarse_rmse": "RMSE of the means over coarse cells: how far the prediction is from what its coarse input says.",
-    "spectral_distance": "Root mean square over wavenumbers of the difference of the mean spectra.",
-    "short_spectral_distance": f"The same over {_SHORT}.",
+    "spectral_distance": f"{_DISTANCE}.",
+    "short_spectral_distance": f"{_DISTANCE}, at {_SHORT}.",
     "power_ratio": f"Variance at {_SHORT} over that of the truth: below 1 it is too smooth, above 1 too rough.",
-    "subgrid_power_ratio": "The same at wavelengths under two coarse cells, which the coarse grid can't hold: the "
-    "detail that is added.",
+    "subgrid_power_ratio": "Variance at wavelengths under two coarse cells, which the coarse grid can't hold, over "
+    "that of the truth: the detail that is added.",
     "correlation_length_bias": "Distance at which the correlation of a field with itself falls to 1/e, less that of "
     "the truth.",
     "fss": "Fractions skill score: likeness of the shares of cells at or above the threshold, in neighbourhoods of "
@@ -47,8 +48,8 @@ _MEANINGS = {
     "reliability": "Part of the Brier score that comes from wrong probabilities.",
     "energy_score": "Fair energy score of whole fields, mean over steps.",
     "member_power_ratio": f"Variance of the members at {_SHORT} over that of the truth.",
-    "member_spectral_distance": "Difference of the spectra of members and truth, root mean square over wavenumbers.",
-    "member_short_spectral_distance": f"The same over {_SHORT}.",
+    "member_spectral_distance": f"{_DISTANCE}, that of the members and that of the truth.",
+    "member_short_spectral_distance": f"{_DISTANCE}, that of the members and that of the truth, at {_SHORT}.",
 }
 
 
