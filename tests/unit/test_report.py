@@ -249,8 +249,8 @@ def test_differences_and_whether_they_may_be_chance(tmp_path: Path) -> None:
     assert rows == {"other": "+0.100 0.050 to 0.150; p 0.4", "bicubic": "+0.100 0.050 to 0.150; p 0.002"}
     assert text.count('class="number soft"') == 1
     assert (
-        "bicubic (0.600 K, 90% interval 0.500 to 0.700 K); the difference is significant (adjusted p 0.002)"
-        in page.text
+        "bicubic (0.600 K, 90% interval 0.500 to 0.700 K); the difference is significant at the 10% level (adjusted "
+        "p 0.002)" in page.text
     )
     assert "Not significantly different from net: other." in page.text
     _, page = written(tmp_path, comparison=comparison(other=True, bicubic=True))
@@ -576,7 +576,7 @@ def test_summary_with_less_to_say() -> None:
     only_validation = words(rows("net", 1, "validation", 0.3))
     assert only_validation == ["t2m: the network net has a validation RMSE of 0.300 K."]
     both = [rows("net", 1, split, 0.3, width=np.nan) for split in ("validation", "test")]
-    assert words(pd.concat(both))[1:2] == ["On the test period its RMSE is 0.300 K."]
+    assert words(pd.concat(both))[1:2] == ["On the test period the RMSE of net is 0.300 K."]
     perfect = pd.concat([*both, rows("bicubic", 0, "test", 0.0)])
     assert "leaves nothing to gain" in " ".join(words(perfect))
 

@@ -134,7 +134,7 @@ def summary_in_words(
         return sentences
     score = test[best]
     sentences.append(
-        f"On the test period its RMSE is {quantity(score.value, unit)}{_interval(score, unit, confidence)}"
+        f"On the test period the RMSE of {best} is {quantity(score.value, unit)}{_interval(score, unit, confidence)}"
         f"{_seeds(score)}."
     )
     baselines = {name: test[name] for name in test if name not in further}
@@ -244,7 +244,8 @@ def _comparison(
         text = f"It does not beat {reference}: both are equal"
     if difference is not None:
         verdict = "significant" if difference["significant"] else "not significant"
-        text += f"; the difference is {verdict} (adjusted p {difference['p_adjusted']:.2g})"
+        level = f"{100 * (1 - confidence):.3g}% level"
+        text += f"; the difference is {verdict} at the {level} (adjusted p {difference['p_adjusted']:.2g})"
     elif score.has_interval and baseline.has_interval:
         overlap = score.lower <= baseline.upper and baseline.lower <= score.upper
         text += (
